@@ -1,0 +1,1 @@
+"""The interactive web canvas. Nothing is here yet."""

@@ -1,0 +1,24 @@
+"""Diffusers pipelines: what turns conditions into images."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earthgen.pipelines.earth import EarthPipeline as EarthPipeline
+
+_HOMES = {"EarthPipeline": "earthgen.pipelines.earth"}
+
+__all__ = ["EarthPipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+    raise AttributeError(f"module 'earthgen.pipelines' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
