@@ -25,6 +25,8 @@ from earthgen.errors import ArgumentError, DataError
 Split = Literal["train", "test", "all"]
 Projection = Literal["local", "mercator"]
 SPLITS: tuple[Split, ...] = ("train", "test", "all")
+UNKNOWN = 255
+"""In masks: nothing is known of the pixel."""
 ROOT_VARIABLE = "EARTHGEN_DATA"
 METRES_PER_DEGREE = 111_319.49
 """Metres along a degree of a great circle of the sphere of radius 6 378 137 m, the one Web Mercator uses."""
@@ -191,6 +193,13 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
             return np.array(picture.convert("RGB"))
     except OSError as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error
+
+
+def mask_fractions(mask: NDArray[np.uint8], classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Share of the known pixels of each class that occurs in a mask, largest first."""
+    counts = np.bincount(mask[mask != UNKNOWN].ravel(), minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    return tuple((classes[k], float(counts[k] / counts.sum())) for k in order if counts[k])
 
 
 def split_of(key: str, test_fraction: float = 0.2) -> Literal["train", "test"]:

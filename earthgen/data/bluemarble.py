@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,7 @@ class BlueMarble(Reader):
         for zoom in self.zooms:
             side = min(tiles, 2**zoom)
             for x, y in sorted(self.tiles[zoom]):
-                fits = all(
-                    ((x + i) % 2**zoom, y + j) in self.tiles[zoom] for i in range(side) for j in range(side)
-                )
+                fits = all(((x + i) % 2**zoom, y + j) in self.tiles[zoom] for i in range(side) for j in range(side))
                 self.items.append((zoom, x, y, side if fits else 1))
 
     def _tiles_at(self, zoom: int) -> set[tuple[int, int]]:
@@ -83,7 +82,7 @@ class BlueMarble(Reader):
             DataError: A tile of it is missing.
         """
         world = TILE * 2**zoom
-        if not (0 < width <= world and 0 < height and 0 <= y and y + height <= world):
+        if not (0 < width <= world and height > 0 and y >= 0 and y + height <= world):
             rule = f"must lie within the world of {world} px at zoom {zoom}"
             raise ArgumentError("window", rule, (x, y, width, height))
         image = np.empty((height, width, 3), np.uint8)
@@ -122,7 +121,7 @@ class BlueMarble(Reader):
         return tile
 
 
-def split_of_tile(zoom: int, x: int, y: int) -> Split:
+def split_of_tile(zoom: int, x: int, y: int) -> Literal["train", "test"]:
     """Train or test of a tile: by its zoom 4 ancestor, or train for tiles that are coarser."""
     if zoom < SPLIT_ZOOM:
         return "train"
