@@ -1,0 +1,261 @@
+"""The denoiser: a local UNet over latents that takes every condition earthgen knows.
+
+Local means: convolutions, normalisation over the channels of one position, and attention only from a position to the
+words of the text. A velocity therefore depends on inputs within `receptive_radius` latents and on nothing else,
+not on where in an image it stands nor how large the image is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from earthgen.conditions import CONDITION_NAMES
+from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
+from earthgen.models.conditioning import Conditioning
+from earthgen.text import TEXT_DIM
+
+
+@dataclass
+class DenoiserOutput(BaseOutput):  # type: ignore[misc]
+    sample: Tensor
+    """(batch, latent_channels, h, w): the velocity noise - latent of flow matching."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # parameters and GFLOPs of one evaluation at 256 px: see `benchmarks/presets.py` and weights.md
+    "tiny": {"channels": (32, 48), "blocks": (1, 2), "embedding": 64, "heads": 2},
+    "mini": {"channels": (192, 384), "blocks": (2, 6), "embedding": 384, "heads": 6},
+    "base": {"channels": (320, 640), "blocks": (2, 8), "embedding": 640, "heads": 10},
+    "large": {"channels": (512, 1024), "blocks": (3, 12), "embedding": 1024, "heads": 16},
+}
+"""Sizes: `tiny` for tests, `mini` ships with the package, `base` and `large` want a GPU."""
+
+
+def channel_norm(x: Tensor) -> Tensor:
+    """Layer normalisation over the channels of each position of (batch, channels, h, w)."""
+    y = x.permute(0, 2, 3, 1)
+    return F.layer_norm(y, y.shape[-1:], eps=1e-5).permute(0, 3, 1, 2)
+
+
+def waves(x: Tensor, octaves: int) -> Tensor:
+    """Fourier features: `x` (..., n) → (..., n + 2 n octaves), with wavelengths 2, 1, 1/2, ..."""
+    angles = x.unsqueeze(-1) * (math.pi * 2.0 ** torch.arange(octaves, device=x.device))
+    angles = angles.flatten(-2)
+    return torch.cat([x, angles.sin(), angles.cos()], -1)
+
+
+class Embedder(nn.Sequential):
+    """Features of a condition → its share of the modulation vector."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+
+class MetadataEmbedding(nn.Module):
+    """Time and the conditions that are numbers → one modulation vector a position, (batch, width, rows, columns)."""
+
+    octaves = {"time": 6, "gsd": 5, "position": 5, "date": 2, "cloud": 3, "degradation": 2}
+    inputs = {"time": 1, "gsd": 1, "position": 3, "date": 3, "cloud": 1, "degradation": 1}
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embedders = nn.ModuleDict(
+            {n: Embedder(k * (1 + 2 * self.octaves[n]), width) for n, k in self.inputs.items()}
+        )
+        self.embedders["text"] = Embedder(TEXT_DIM, width)
+        self.null = nn.ParameterDict({n: nn.Parameter(torch.randn(width) * 0.02) for n in ("text", *self.inputs)})
+
+    def forward(self, time: Tensor, given: Conditioning, dtype: torch.dtype) -> Tensor:
+        weights = given.text_mask.unsqueeze(-1).to(given.text)
+        pooled = (given.text * weights).sum(1) / weights.sum(1).clamp(min=1)
+        features = {
+            "time": time.view(-1, 1, 1, 1),
+            "gsd": given.gsd.unsqueeze(-1) / 8,  # log2 runs from about -4 to 18
+            "position": given.position.permute(0, 2, 3, 1),
+            "date": given.date.permute(0, 2, 3, 1),
+            "cloud": given.cloud.unsqueeze(-1),
+            "degradation": given.degradation.unsqueeze(-1),
+        }
+        flags = {n: given.is_present(n) for n in ("text", "gsd", "position", "date", "cloud")}
+        flags["degradation"] = given.is_present("coarse")
+        total = self.embedders["time"](waves(features.pop("time").float(), self.octaves["time"]).to(dtype))
+        for name, flag in flags.items():
+            if name == "text":
+                value = self.embedders[name](pooled.to(dtype))[:, None, None]
+            else:
+                value = self.embedders[name](waves(features[name].float(), self.octaves[name]).to(dtype))
+            total = total + torch.where(flag.view(-1, 1, 1, 1), value, self.null[name].to(value))
+        return F.silu(total).permute(0, 3, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions; the first sees its input scaled and shifted by the modulation vector."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.modulation = nn.Conv2d(embedding, 2 * channels, 1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for layer in (self.modulation, self.conv2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulation(embedding).chunk(2, 1)
+        h = channel_norm(x) * (1 + scale) + shift
+        h = self.conv1(F.silu(h))
+        return x + self.conv2(F.silu(channel_norm(h)))
+
+
+class TextAttention(nn.Module):
+    """Each position asks the words of the text; positions do not see one another."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Conv2d(channels, channels, 1, bias=False)
+        self.key_value = nn.Linear(TEXT_DIM, 2 * channels, bias=False)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        q = self.query(channel_norm(x)).permute(0, 2, 3, 1).reshape(batch, height * width, self.heads, -1)
+        k, v = self.key_value(text).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        # (batch, heads, positions, channels of a head); the mask holds for every head and position.
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=text_mask[:, None, None, :])
+        y = y.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        return x + self.out(y)
+
+
+class LayoutEncoder(nn.Module):
+    """The layout field, two cells a latent's side → the UNet's first features. Absent parts get learned nulls."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.null = nn.Parameter(torch.randn(LAYOUT_CHANNELS) * 0.02)
+        self.cells = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * LAYOUT_CHANNELS, channels, 1), nn.SiLU())
+        # 1×1, so that a layout that is absent everywhere costs one position's work and has no border.
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, layout: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+        given = torch.zeros(layout.shape[0], LAYOUT_CHANNELS, 1, 1, dtype=torch.bool, device=layout.device)
+        given[:, BOX_CHANNELS] = boxes.view(-1, 1, 1, 1)
+        given[:, MASK_CHANNELS] = mask.view(-1, 1, 1, 1)
+        return self.out(self.cells(torch.where(given, layout, self.null.to(layout).view(1, -1, 1, 1))))
+
+
+class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Two scales of residual blocks: the latent grid (8 px) and one of 16 px, where the text is read too."""
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 8,
+        channels: tuple[int, int] = PRESETS["mini"]["channels"],  # width at 8 px and at 16 px
+        blocks: tuple[int, int] = PRESETS["mini"]["blocks"],  # on each side at 8 px; in all at 16 px
+        embedding: int = PRESETS["mini"]["embedding"],  # width of the modulation vector
+        heads: int = PRESETS["mini"]["heads"],  # of the attention to the text
+    ) -> None:
+        super().__init__()
+        fine, wide = channels
+        self.stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
+        self.coarse_stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
+        self.known_stem = nn.Conv2d(latent_channels + 1, fine, 3, padding=1)
+        self.coarse_null = nn.Parameter(torch.zeros(latent_channels))
+        self.layout = LayoutEncoder(fine)
+        self.metadata = MetadataEmbedding(embedding)
+        self.text_null = nn.Parameter(torch.randn(TEXT_DIM) * 0.02)
+        self.down = nn.ModuleList(ResidualBlock(fine, embedding) for _ in range(blocks[0]))
+        self.shrink = nn.Conv2d(fine, wide, 3, stride=2, padding=1)
+        self.middle = nn.ModuleList(ResidualBlock(wide, embedding) for _ in range(blocks[1]))
+        self.attention = nn.ModuleList(TextAttention(wide, heads) for _ in range(blocks[1] // 2))
+        self.grow = nn.Sequential(nn.Conv2d(wide, 4 * fine, 1), nn.PixelShuffle(2))
+        self.join = nn.Conv2d(2 * fine, fine, 1)
+        self.up = nn.ModuleList(ResidualBlock(fine, embedding) for _ in range(blocks[0]))
+        self.head_modulation = nn.Conv2d(embedding, 2 * fine, 1)
+        self.head = nn.Conv2d(fine, latent_channels, 3, padding=1)
+        for layer in (self.head_modulation, self.head):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    @classmethod
+    def preset(cls, name: str, latent_channels: int = 8) -> EarthUNet:
+        """An untrained denoiser of one of the `PRESETS`."""
+        return cls(latent_channels=latent_channels, **PRESETS[name])
+
+    @property
+    def receptive_radius(self) -> int:
+        """Latents beyond this distance from a position, in any direction, change nothing there."""
+        fine, wide = self.config.blocks
+        # at 8 px: stem, two convolutions a block on both sides, head; at 16 px: two a block, twice as far each.
+        # Shrinking reaches one further; growing hands one vector to both latents of a cell, one further again.
+        return (1 + 2 * fine * 2 + 1) + 2 * (2 * wide) + 2
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor | float, conditioning: Conditioning, return_dict: bool = True
+    ) -> DenoiserOutput | tuple[Tensor]:
+        """Velocity of `sample` (batch, latent_channels, h, w) at `timestep` (0 clean to 1000 noise; scalar or (batch,)).
+
+        `h` and `w` are even. The text may be of any number of tokens; fields as `Conditioning` says.
+        """
+        if sample.ndim != 4 or sample.shape[1] != self.config.latent_channels or sample.shape[2] % 2 or sample.shape[3] % 2:
+            wanted = f"(batch, {self.config.latent_channels}, even h, even w)"
+            raise ValueError(f"`sample` must be {wanted}, but got {tuple(sample.shape)}")
+        given = conditioning
+        batch, _, height, width = sample.shape
+        time = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).expand(batch) / 1000
+        embedding = self.metadata(time, given, sample.dtype)
+        coarse_embedding = embedding
+        if embedding.shape[-2:] != (1, 1):
+            embedding = F.interpolate(embedding, (height, width), mode="nearest")
+            coarse_embedding = F.avg_pool2d(embedding, 2)
+
+        has_text = given.is_present("text").view(-1, 1, 1)
+        # A dropped text keeps one token, the null, so that attention has something to read.
+        first = torch.arange(given.text.shape[1], device=sample.device) == 0
+        text = torch.where(has_text, given.text.to(sample.dtype), self.text_null.to(sample.dtype))
+        text_mask = torch.where(has_text[:, :, 0], given.text_mask, first)
+
+        def flag(name: str) -> Tensor:
+            return given.is_present(name).view(-1, 1, 1, 1)
+
+        x = self.stem(sample)
+        coarse = torch.where(flag("coarse"), given.coarse.to(sample), self.coarse_null.to(sample).view(1, -1, 1, 1))
+        x = x + self.coarse_stem(coarse.expand(-1, -1, height, width))
+        known = torch.cat([given.known, given.known_mask], 1).to(sample) * flag("known")
+        x = x + self.known_stem(known.expand(-1, -1, height, width))
+        layout = given.layout.to(sample)
+        layout = layout.expand(-1, -1, 2, 2) if layout.shape[-1] == 1 else layout
+        x = x + self.layout(layout, given.is_present("boxes"), given.is_present("mask"))
+
+        for block in self.down:
+            x = block(x, embedding)
+        skip = x
+        x = self.shrink(x)
+        for i, block in enumerate(self.middle):
+            x = block(x, coarse_embedding)
+            if i % 2 and i // 2 < len(self.attention):
+                x = self.attention[i // 2](x, text, text_mask)
+        x = self.join(torch.cat([self.grow(x), skip], 1))
+        for block in self.up:
+            x = block(x, embedding)
+        scale, shift = self.head_modulation(embedding).chunk(2, 1)
+        x = self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
+        return DenoiserOutput(sample=x) if return_dict else (x,)
+
+
+assert len(CONDITION_NAMES) == 9  # each is read above: text, gsd, position, date, cloud, boxes, mask, known, coarse

@@ -1,0 +1,191 @@
+"""Recipe: the autoencoder, on crops of every training set.
+
+    python -m earthgen.training.autoencoder --data_root DATA --output_dir runs/autoencoder --max_train_steps 6000
+
+Loss: L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone would blur. The latent is kept
+smooth for the denoiser's sake: Gaussian noise of a fixed strength is added to it while its magnitude costs (a VAE of
+fixed variance), and it is turned and halved together with its image (equivariance regularisation, Kouzelis et al. 2025),
+which also lets the latent of a turned image be had by turning the latent.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from earthgen.data.augment import draw
+from earthgen.data.base import Reader, Sample
+from earthgen.data.mixture import readers
+from earthgen.models import EarthAutoencoder
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, run
+
+SHARES = {"eurosat": 0.3, "eurosat_scenes": 0.1, "bluemarble": 0.2, "ucmerced": 0.2, "oscd": 0.08, "naip": 0.04, "dubai": 0.08}
+"""How often each set is drawn: aerial detail is the hardest to code, so it has more than its count would give it."""
+
+
+def to_tensor(images: Sequence[np.ndarray]) -> Tensor:
+    """uint8 (H, W, 3) images of one size → (batch, 3, H, W) in [-1, 1], channels last."""
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # channels last by construction
+    return x.float().div_(127.5).sub_(1)
+
+
+def to_images(x: Tensor) -> np.ndarray:
+    """(batch, 3, H, W) in [-1, 1] → uint8 (batch, H, W, 3)."""
+    x = x.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return x.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def spectrum_loss(x: Tensor, y: Tensor, window: int = 32) -> Tensor:
+    """Mean absolute difference of the Fourier amplitudes of (batch, 3, H, W) images, in windows of `window` pixels."""
+
+    def amplitudes(image: Tensor) -> Tensor:
+        blocks = image.float().unfold(2, window, window).unfold(3, window, window)
+        return torch.fft.rfft2(blocks, norm="ortho").abs()
+
+    return (amplitudes(x) - amplitudes(y)).abs().mean()
+
+
+def transformed(x: Tensor, turns: int, flip: bool, half: bool) -> Tensor:
+    """`x` (batch, channels, H, W) turned by quarter turns, mirrored, and its sides halved by averaging."""
+    x = torch.rot90(x, turns, (2, 3))
+    x = x.flip(3) if flip else x
+    return F.avg_pool2d(x, 2) if half else x
+
+
+class Crops:
+    """Random crops of random sets at random resolutions. A batch is of one size: 64 or 128 px."""
+
+    def __init__(self, sources: dict[str, Reader], batch_pixels: int) -> None:
+        # A few large images are kept in memory: reading a whole one for each small crop of it takes longer than a step.
+        self.sources: dict[str, Sequence[Sample]] = {
+            name: list(reader) if len(reader) < 100 else reader for name, reader in sources.items() if len(reader)
+        }
+        self.batch_pixels = batch_pixels
+
+    def draw(self, name: str, rng: np.random.Generator, size: int) -> Sample:
+        reader = self.sources[name]
+        sample = reader[int(rng.integers(len(reader)))]
+        room = min(sample.image.shape[:2]) / size
+        scale = float(rng.uniform(1, min(room, 4))) if room > 1 and rng.random() < 0.3 else 1.0
+        return draw(sample, rng, size, gsd_scale=scale)
+
+    def __call__(self, step: Step) -> Batch:
+        rng = step.numpy()
+        size = 64 if rng.random() < 0.35 else 128
+        names = [n for n in self.sources if size == 64 or n != "eurosat"]
+        shares = np.array([SHARES[n] for n in names])
+        count = max(self.batch_pixels // size**2, 1)
+        picks = rng.choice(len(names), count, p=shares / shares.sum())
+        return {"x": to_tensor([self.draw(names[i], rng, size).image for i in picks])}
+
+
+def make_loss(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The loss of the recipe, closed over its weights."""
+
+    def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
+        rng = step.numpy(stream=2)
+        moved = args.equivariance > 0 and rng.random() < args.equivariance
+        turns, flip, half = int(rng.integers(4)), bool(rng.integers(2)), bool(rng.random() < 0.35)
+        y, x, z = model(batch["x"], step, (turns, flip, half) if moved else (0, False, False))
+        l1 = (y.float() - x).abs().mean()
+        spectrum = spectrum_loss(y, x)
+        magnitude = z.float().square().mean()
+        total = l1 + args.spectrum_weight * spectrum + args.magnitude_weight * magnitude
+        mse = (y.detach().float() - x).square().mean() / 4
+        return total, {"l1": float(l1), "psnr": float(-10 * torch.log10(mse)), "z2": float(magnitude)}
+
+    return loss
+
+
+class TrainableAutoencoder(nn.Module):
+    """The autoencoder with noise and transformation of its latent, so that one forward pass is all a trainer sees."""
+
+    def __init__(self, autoencoder: EarthAutoencoder, latent_noise: float) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.latent_noise = latent_noise
+
+    def forward(self, x: Tensor, step: Step, move: tuple[int, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:
+        z = self.autoencoder.encoder(x)
+        noise = torch.randn(z.shape, generator=step.torch()).to(z)
+        moved = transformed(z + self.latent_noise * noise, *move)
+        return self.autoencoder.decoder(moved), transformed(x, *move), z
+
+
+@torch.inference_mode()
+def measure_latents(autoencoder: EarthAutoencoder, crops: Crops, seed: int, batches: int = 40) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over random training crops."""
+    autoencoder.register_to_config(latents_mean=None, latents_std=None)
+    flat = [
+        autoencoder.encode(crops(Step(seed, 1_000_000 + i))["x"]).latent.float().transpose(0, 1).flatten(1)
+        for i in range(batches)
+    ]
+    z = torch.cat(flat, 1)
+    return z.mean(1).tolist(), z.std(1).tolist()
+
+
+def validator(tests: dict[str, Reader], count: int = 24):  # type: ignore[no-untyped-def]
+    """Reconstruct the same held-out crops each time: a sheet of originals above reconstructions, PSNR a set."""
+
+    def validate(model: nn.Module, step: int, output_dir: Path) -> dict[str, float]:
+        autoencoder: EarthAutoencoder = model.autoencoder  # type: ignore[assignment]
+        figures, rows = {}, []
+        for name, reader in tests.items():
+            rng = np.random.default_rng(7)
+            picks = rng.choice(len(reader), min(count, len(reader)), replace=False)
+            size = 64 if name == "eurosat" else 128
+            x = to_tensor([draw(reader[int(i)], rng, size).image for i in picks])
+            y = autoencoder(x.to(next(autoencoder.parameters()).device)).sample.cpu().float().clamp(-1, 1)
+            mse = (x - y).square().mean((1, 2, 3)) / 4
+            figures[f"psnr_{name}"] = float((-10 * torch.log10(mse)).mean())
+            rows += [np.hstack(to_images(v[:6])) for v in (x, y)]
+        width = max(r.shape[1] for r in rows)
+        sheet = np.vstack([np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
+        Image.fromarray(sheet).save(output_dir / f"sample-{step}.png")
+        return figures
+
+    return validate
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="earthgen train autoencoder", description=__doc__.split("\n\n")[0])
+    p.add_argument("--data_root", type=Path, default=None, help="folder of the data sets; default: $EARTHGEN_DATA")
+    p.add_argument("--latent_channels", type=int, default=8)
+    p.add_argument("--block_channels", type=int, nargs=3, default=[48, 96, 192], help="width at 1/2, 1/4, 1/8 size")
+    p.add_argument("--train_batch_pixels", type=int, default=16 * 64 * 64, help="pixels a batch, whatever its crop size")
+    p.add_argument("--latent_noise", type=float, default=0.1)
+    p.add_argument("--magnitude_weight", type=float, default=1e-3)
+    p.add_argument("--spectrum_weight", type=float, default=0.5)
+    p.add_argument("--equivariance", type=float, default=0.5, help="share of batches turned and halved in latent space")
+    add_common_arguments(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    crops = Crops(readers(args.data_root, "train", tuple(SHARES)), args.train_batch_pixels)
+    torch.manual_seed(args.seed)
+    autoencoder = EarthAutoencoder(args.latent_channels, tuple(args.block_channels))
+    tests = {n: r for n, r in readers(args.data_root, "test", tuple(SHARES)).items() if len(r)}
+    recipe = Recipe(
+        name="autoencoder",
+        model=TrainableAutoencoder(autoencoder, args.latent_noise),
+        batch=crops,
+        loss=make_loss(args),
+        validate=validator(tests),
+    )
+    trained = run(args, recipe).autoencoder
+    mean, std = measure_latents(trained, crops, args.seed)
+    trained.register_to_config(latents_mean=mean, latents_std=std)
+    trained.save_pretrained(args.output_dir / "autoencoder")
+
+
+if __name__ == "__main__":
+    main()
