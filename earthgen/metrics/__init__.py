@@ -1,0 +1,1 @@
+"""Measures of images and of generators: reconstruction, spectrum, class, distance, resolution."""
