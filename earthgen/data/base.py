@@ -45,6 +45,8 @@ class Facts:
     sensor: Literal["satellite", "aerial"] | None = None
     place: str | None = None
     """Name of the place, such as a city with its country."""
+    subjects: tuple[str, ...] = ()
+    """Ways to say what any part of the picture shows, for pictures that have no label."""
     elevation: float | None = None
     """Metres above the sea of the centre, from a coarse grid. Negative at sea."""
     relief: float | None = None

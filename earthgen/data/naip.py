@@ -61,7 +61,7 @@ class NAIP(Reader):
             date=_date(path),
             source=self.name,
             id=f"{path.stem}/{self.split}",
-            facts=Facts(sensor="aerial", place="North Dakota, United States"),
+            facts=Facts(sensor="aerial", place="North Dakota", subjects=("farmland", "fields", "a farming landscape")),
             cloud_cover=0.0,
         )
 

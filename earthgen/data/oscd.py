@@ -43,6 +43,8 @@ PLACES = {
     "saclay_w": "Saclay, France",
     "valencia": "Valencia, Spain",
 }
+URBAN = frozenset(("aguasclaras", "bercy", "bordeaux", "cupertino", "milano", "nantes", "paris"))
+"""Pictures that show a city from edge to edge; the others also hold fields, hills, desert or sea."""
 SOME_CLOUD = {("milano", "t2"), ("paris", "t2")}
 """Pictures with a little cloud that nobody has measured; all others were looked at and are clear."""
 
@@ -100,7 +102,11 @@ class OSCD(Reader):
             date=self.dates(city)[moment],
             source=self.name,
             id=f"{city}/{moment}",
-            facts=Facts(sensor="satellite", place=PLACES.get(city)),
+            facts=Facts(
+                sensor="satellite",
+                place=PLACES.get(city),
+                subjects=("a city", "an urban area", "city streets and buildings") if city in URBAN else (),
+            ),
             cloud_cover=None if (city, moment) in SOME_CLOUD else 0.0,
         )
 
