@@ -58,7 +58,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if str(name_or_path) == BUNDLED:
         folder = _ROOT / "mini"
         if not (folder / SUMS).is_file():
-            raise WeightsError(f"the bundled model is not in {folder}: reinstall earthgen, or give a folder of your own")
+            raise WeightsError(f"the bundled model is not in {folder}: reinstall earthgen, or give a model folder")
         return folder
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():

@@ -1,0 +1,61 @@
+# Everything a person or CI does here. `make` alone says what there is.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= out
+# Further arguments: `make test ARGS="-m 'not slow' tests/cli"`
+ARGS   ?=
+
+PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: help run test lint format wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     set up and make the example images of the README in $(OUT)/"
+	@echo "make test    set up and run the tests (ARGS=... goes to pytest)"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff sort imports and mend what it can"
+	@echo "make wheel   build the wheel in dist/"
+	@echo "make clean   remove what the above made, but for $(OUT)/"
+
+# One stamp a kind of install: it is done once, and again when what it depends on changes.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "earthgen needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(INPUTS) | $(VENV)/bin/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
+	$(PIP) -e '.[dev,evaluate,train]'
+	@touch $@ $(VENV)/.base
+
+run: $(VENV)/.base
+	$(VENV)/bin/earthgen generate \
+		"a river through farmland" "a dense residential area" "a forest" \
+		--gsd 10 --gsd 30 --lat 45.4 --lon 9.2 --date 2024-06-15 --cloud-cover 0 --seed 7 -o $(OUT)
+
+test: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+# mypy sees the four rooms under the names they are installed by.
+TYPED := build/typed/earthgen
+lint: $(VENV)/.dev
+	$(VENV)/bin/python -m ruff check .
+	@rm -rf $(TYPED) && mkdir -p $(TYPED)
+	@for part in earthgen/*.py earthgen/py.typed earthgen/*/__init__.py app pipelines training; do \
+		part=$${part%/__init__.py}; ln -s "$(CURDIR)/$$part" "$(TYPED)/$${part##*/}"; \
+	done
+	cd build/typed && "$(abspath $(VENV))/bin/python" -m mypy --config-file "$(CURDIR)/pyproject.toml" -p earthgen
+
+format: $(VENV)/.dev
+	$(VENV)/bin/python -m ruff check --fix .
+
+wheel: $(VENV)/.dev
+	@rm -rf build/lib build/bdist.*  # setuptools would pack what a former build left there
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,87 @@
+"""The command line run in this process, and a stand-in for the pipeline where no model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import earthgen.pipelines
+from earthgen.conditions import Conditions, Guidance
+
+Run = Callable[..., Any]
+
+
+class StandIn:
+    """Has the pipeline's interface; its images are noise of the seed around a colour of the sentence."""
+
+    loaded = 0
+    calls: list[dict[str, Any]]
+
+    def __init__(self) -> None:
+        self.scheduler = SimpleNamespace()
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> StandIn:
+        cls.loaded += 1
+        return cls()
+
+    def to(self, device: str) -> StandIn:
+        return self
+
+    def set_progress_bar_config(self, **options: object) -> None:
+        pass
+
+    def __call__(
+        self,
+        *,
+        conditions: list[Conditions],
+        height: int,
+        width: int,
+        num_inference_steps: int,
+        guidance: Guidance,
+        generator: list[torch.Generator],
+        output_type: str,
+    ) -> SimpleNamespace:
+        self.calls.append({"conditions": conditions, "steps": num_inference_steps, "guidance": guidance})
+        images = []
+        for asked, random in zip(conditions, generator, strict=True):
+            base = sum((asked.text or "").encode()) % 200
+            noise = torch.randint(0, 50, (height, width, 3), generator=random).numpy()
+            image = (base + noise).astype(np.uint8)
+            if asked.known is not None and asked.known_mask is not None:
+                image[asked.known_mask] = asked.known[asked.known_mask]
+            images.append(Image.fromarray(image))
+        return SimpleNamespace(images=images)
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run `earthgen` with arguments."""
+    from earthgen.cli.main import app
+
+    runner = CliRunner()
+
+    def invoke(*arguments: object) -> Any:
+        return runner.invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> type[StandIn]:
+    """The pipeline's place taken by `StandIn`, and a model folder in the place of the bundled one."""
+    from earthgen import weights
+
+    StandIn.loaded, StandIn.calls = 0, []
+    monkeypatch.setitem(vars(earthgen.pipelines), "EarthPipeline", StandIn)
+    (model_folder.parent / "mini").symlink_to(model_folder)
+    monkeypatch.setattr(weights, "_ROOT", model_folder.parent)
+    return StandIn

@@ -1,0 +1,99 @@
+"""Help, version, exit codes and messages."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import earthgen
+from earthgen.cli import train
+
+
+def test_version(run) -> None:
+    assert run("--version").stdout == f"earthgen {earthgen.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["generate"], ["train"], ["weights"], ["weights", "verify"], ["evaluate"]])
+def test_every_command_has_help(run, command: list[str]) -> None:
+    for flag in ("--help", "-h"):
+        result = run(*command, flag)
+        assert result.exit_code == 0
+        assert "Usage" in result.stdout
+
+
+def test_help_shows_examples_that_run(run) -> None:
+    assert "earthgen generate" in run("--help").stdout
+    text = run("generate", "--help").stdout
+    for option in ("--gsd", "--lat", "--lon", "--date", "--cloud-cover", "--known", "--seed", "--guidance", "--json"):
+        assert option in text
+    assert all(recipe in run("train", "--help").stdout for recipe in train.RECIPES)
+
+
+def test_help_is_quick_in_a_process_of_its_own() -> None:
+    best = float("inf")
+    for _ in range(3):  # the best of three, as the first may read from disk
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "earthgen.cli", "--help"], capture_output=True, text=True, timeout=60)
+        best = min(best, time.perf_counter() - started)
+        assert done.returncode == 0, done.stderr
+        assert "generate" in done.stdout
+    assert best < 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['earthgen', 'generate', '--help']\n"
+        "from earthgen.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(sorted({'torch', 'diffusers', 'transformers', 'rasterio'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--no-such-option"], ["no-such-command"], ["generate", "--lat", "north"], ["weights", "no-such-command"], ["train"]],
+)
+def test_wrong_usage_is_exit_code_2(run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr
+
+
+def test_errors_are_one_line_without_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "earthgen.cli", "generate", "a lake", "--lat", "91", "--lon", "0", "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "earthgen: `lat` must be degrees north from -90 to 90, but got 91.0\n"
+
+
+class TestTrain:
+    def test_arguments_reach_the_recipe(self, run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from types import ModuleType
+
+        got: list[list[str]] = []
+        module = ModuleType("earthgen.training.denoiser")
+        module.main = got.append  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "earthgen.training.denoiser", module)
+        monkeypatch.setattr(sys, "argv", ["earthgen"])
+        result = run("train", "denoiser", "--output_dir", "x", "--max_train_steps", 3, "--help")
+        assert result.exit_code == 0
+        assert got == [["--output_dir", "x", "--max_train_steps", "3", "--help"]]
+
+    def test_unknown_recipe(self, run) -> None:
+        result = run("train", "everything")
+        assert result.exit_code == 2
+        assert result.stderr == "earthgen: `RECIPE` must be one of latents, autoencoder, denoiser, but got 'everything'\n"
+
+    def test_a_missing_extra_is_named(self, run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lacking(name: str) -> None:
+            raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
+
+        monkeypatch.setattr("importlib.import_module", lacking)
+        result = run("train", "denoiser")
+        assert result.exit_code == 1
+        assert 'pip install "earthgen[train]"' in result.stderr
