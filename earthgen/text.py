@@ -28,13 +28,17 @@ def minilm_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def load_text_encoder(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """The frozen encoder and its tokenizer (transformers' `BertModel`, `BertTokenizerFast`)."""
+def load_text_encoder(
+    dtype: torch.dtype = torch.float32, encoder_folder: Path | None = None, tokenizer_folder: Path | None = None
+) -> tuple[Any, Any]:
+    """The frozen encoder and its tokenizer (transformers' `BertModel`, `BertTokenizerFast`), packaged or from folders."""
     from transformers import BertModel, BertTokenizerFast
 
-    folder = minilm_folder()
-    encoder = BertModel.from_pretrained(folder, torch_dtype=dtype, add_pooling_layer=False, use_safetensors=True)
-    return encoder.eval().requires_grad_(False), BertTokenizerFast.from_pretrained(folder)
+    packaged = minilm_folder() if encoder_folder is None or tokenizer_folder is None else None
+    encoder = BertModel.from_pretrained(
+        encoder_folder or packaged, dtype=dtype, add_pooling_layer=False, use_safetensors=True
+    )
+    return encoder.eval().requires_grad_(False), BertTokenizerFast.from_pretrained(tokenizer_folder or packaged)
 
 
 @torch.no_grad()

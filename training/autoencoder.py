@@ -3,8 +3,7 @@
     python -m earthgen.training.autoencoder --data_root DATA --output_dir runs/autoencoder --max_train_steps 6000
 
 Loss: L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone would blur. The latent is kept
-smooth for the denoiser's sake: Gaussian noise of a fixed strength is added to it while its magnitude costs (a VAE of
-fixed variance), and it is turned and halved together with its image (equivariance regularisation, Kouzelis et al. 2025),
+smooth for the denoiser's sake: a little Gaussian noise is added to it, and it is turned and halved together with its image (equivariance regularisation, Kouzelis et al. 2025),
 which also lets the latent of a turned image be had by turning the latent.
 """
 
@@ -115,7 +114,7 @@ class TrainableAutoencoder(nn.Module):
     def forward(self, x: Tensor, step: Step, move: tuple[int, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:
         z = self.autoencoder.encoder(x)
         noise = torch.randn(z.shape, generator=step.torch()).to(z)
-        moved = transformed(z + self.latent_noise * noise, *move)
+        moved = transformed(z + self.latent_noise * z.detach().std() * noise, *move)
         return self.autoencoder.decoder(moved), transformed(x, *move), z
 
 
@@ -160,10 +159,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--latent_channels", type=int, default=8)
     p.add_argument("--block_channels", type=int, nargs=3, default=[48, 96, 192], help="width at 1/2, 1/4, 1/8 size")
     p.add_argument("--train_batch_pixels", type=int, default=16 * 64 * 64, help="pixels a batch, whatever its crop size")
-    p.add_argument("--latent_noise", type=float, default=0.1)
-    p.add_argument("--magnitude_weight", type=float, default=1e-3)
+    p.add_argument("--latent_noise", type=float, default=0.03, help="relative to the latents' standard deviation")
+    p.add_argument("--magnitude_weight", type=float, default=1e-4)
     p.add_argument("--spectrum_weight", type=float, default=0.5)
-    p.add_argument("--equivariance", type=float, default=0.5, help="share of batches turned and halved in latent space")
+    p.add_argument("--equivariance", type=float, default=0.3, help="share of batches turned and halved in latent space")
     add_common_arguments(p)
     return p
 

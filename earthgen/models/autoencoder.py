@@ -91,6 +91,12 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.PixelShuffle(2),
         )
 
+        # Without normalisation the path around the residual blocks must carry signals at their own scale from the start.
+        for layer in (*self.encoder, *self.decoder):
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         channels = self.config.latent_channels
         mean = self.config.latents_mean or [0.0] * channels

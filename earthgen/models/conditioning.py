@@ -91,3 +91,15 @@ class Conditioning:
     def __getitem__(self, rows: slice) -> Conditioning:
         """Some of the batch."""
         return Conditioning(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def window(self, rows: slice, columns: slice) -> Conditioning:
+        """The part of every field that belongs to a window of the latent grid; single values stay."""
+        double = (slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2))
+
+        def cut(name: str) -> Tensor:
+            value: Tensor = getattr(self, name)
+            if name in ("present", "text", "text_mask") or value.shape[-2:] == (1, 1):
+                return value
+            return value[(..., *(double if name == "layout" else (rows, columns)))]
+
+        return Conditioning(**{f.name: cut(f.name) for f in fields(self)})

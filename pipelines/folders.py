@@ -1,0 +1,85 @@
+"""Model folders: what is read of them, and what is written so that plain diffusers reads them too."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from earthgen.errors import WeightsError
+from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.text import load_text_encoder
+from earthgen.weights import SUMS, check, check_safetensors, resolve, write_sums
+
+INDEX = "model_index.json"
+SHIMS = {
+    ".": ("earth_pipeline", "earthgen.pipelines.earth", "EarthPipeline"),
+    "unet": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
+    "vae": ("earth_autoencoder", "earthgen.models.autoencoder", "EarthAutoencoder"),
+}
+"""Files that tell diffusers' loader where our classes are: it runs code that lies in the folder, when the user lets it
+(`trust_remote_code=True`), and imports no package because a folder names it."""
+
+
+def default_dtype() -> torch.dtype:
+    """bfloat16 where the machine computes with it, which is about twice as fast; else float32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def checked(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder of a model, after its checksums (where it has any) and the kind of its weights were found right."""
+    folder = resolve(name_or_path)
+    if not (folder / INDEX).is_file():
+        raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
+    if (folder / SUMS).is_file():
+        check(folder)
+    for component in ("unet", "vae"):
+        found = sorted((folder / component).glob("*.safetensors"))
+        if not found:
+            raise WeightsError(f"{folder / component} holds no safetensors weights, and no other kind is read")
+        for path in found:
+            check_safetensors(path)
+    return folder
+
+
+def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, **given: Any) -> dict[str, Any]:
+    """The components of a pipeline, those in `given` taken as they are."""
+    unknown = set(given) - {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    if unknown:
+        raise TypeError(f"from_pretrained() got unexpected arguments {sorted(unknown)}")
+    folder = checked(name_or_path)
+    dtype = torch_dtype or default_dtype()
+    index = json.loads((folder / INDEX).read_text())
+    components = dict(given)
+    for name, kind in (("unet", EarthUNet), ("vae", EarthAutoencoder)):
+        if name not in components:
+            components[name] = kind.from_pretrained(folder / name, torch_dtype=dtype, use_safetensors=True).eval()
+    if "scheduler" not in components:
+        scheduler = getattr(diffusers, index["scheduler"][1])
+        components["scheduler"] = scheduler.from_pretrained(folder / "scheduler")
+    if "text_encoder" not in components or "tokenizer" not in components:
+        saved = folder / "text_encoder" if (folder / "text_encoder").is_dir() else None
+        encoder, tokenizer = load_text_encoder(dtype, saved, folder / "tokenizer" if saved else None)
+        components.setdefault("text_encoder", encoder)
+        components.setdefault("tokenizer", tokenizer)
+    return components
+
+
+def finish_saved_folder(folder: str | os.PathLike[str]) -> None:
+    """Name our classes in the way plain diffusers finds them, and write the checksums."""
+    root = Path(folder)
+    path = root / INDEX
+    index = json.loads(path.read_text())
+    for component, (module, home, name) in SHIMS.items():
+        key = "_class_name" if component == "." else component
+        index[key] = [module, name]
+        shim = f'"""Where diffusers finds `{name}`: pip install earthgen."""\n\nfrom {home} import {name}\n\n__all__ = ["{name}"]\n'
+        (root / component / f"{module}.py").write_text(shim)
+    path.write_text(json.dumps(index, indent=2) + "\n")
+    write_sums(root)

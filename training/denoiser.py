@@ -1,0 +1,272 @@
+"""Recipe: the denoiser, on cached latents, with every condition and every subset of them.
+
+    python -m earthgen.training.denoiser --latents latents --autoencoder runs/autoencoder/autoencoder \\
+        --output_dir runs/mini --preset mini --max_train_steps 100000
+
+Flow matching on straight paths (Lipman et al. 2023; Liu et al. 2023): x = (1 - σ) latent + σ noise, and the network learns
+noise - latent, with σ logistic-normal (Esser et al. 2024). Each condition is dropped on its own, so that any subset
+can be given and each can be guided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from earthgen.conditions import CONDITION_NAMES, Conditions
+from earthgen.data.augment import TURN_BELOW_GSD
+from earthgen.errors import DataError
+from earthgen.layout import LAYOUT_CHANNELS
+from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
+from earthgen.models.inputs import date_features, unit_vectors
+from earthgen.output.sheet import contact_sheet
+from earthgen.text import TEXT_DIM, load_text_encoder
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, run
+
+DROP = {
+    "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15, "boxes": 0.3, "mask": 0.3, "known": 0.8, "coarse": 0.6,
+}  # fmt: skip
+"""How often each condition is withheld though it is there. Known pixels and the coarser image are there for every image."""
+DROP_ALL = 0.1
+"""How often all are withheld together, which guidance needs to be learned well."""
+
+SHARES: dict[int, tuple[float, dict[str, float]]] = {
+    64: (0.5, {"eurosat": 0.66, "ucmerced": 0.12, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03, "naip": 0.01, "dubai": 0.03}),
+    128: (0.35, {"eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06}),
+    256: (0.15, {"eurosat_scenes": 0.18, "ucmerced": 0.4, "bluemarble": 0.2, "oscd": 0.13, "naip": 0.02, "dubai": 0.07}),
+}  # fmt: skip
+"""For each bucket: its share of the steps, and the share of each set in it."""
+
+
+class Bucket:
+    """One bucket of the latent cache, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "index.json").is_file():
+            raise DataError(f"{folder} is no bucket of a latent cache: run `earthgen train latents` first")
+        index = json.loads((folder / "index.json").read_text())
+        self.size: int = index["size"]
+
+        def array(name: str) -> NDArray[np.generic]:
+            return np.load(folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+        self.z, self.coarse, self.tokens, self.layouts = (array(n) for n in ("z", "coarse", "tokens", "layouts"))
+        self.meta, self.text_of, self.layout_of = (np.asarray(array(n)) for n in ("meta", "text_of", "layout_of"))
+        self.labelled, self.lengths = np.asarray(array("labelled")), np.asarray(array("lengths"))
+        sources = np.array(index["sources"])
+        self.rows = {str(name): np.flatnonzero(sources == name) for name in np.unique(sources)}
+
+
+def random_region(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
+    """Which latents are known, (side, side): a hole, a strip along one edge, or scattered rectangles."""
+    known = np.zeros((side, side), np.float32)
+    kind = rng.random()
+    if kind < 0.4:
+        known[:] = 1
+        h, w = rng.integers(1, side + 1, 2)
+        top, left = rng.integers(0, side - h + 1), rng.integers(0, side - w + 1)
+        known[top : top + h, left : left + w] = 0
+    elif kind < 0.8:
+        known[: int(rng.integers(1, side))] = 1
+    else:
+        for _ in range(int(rng.integers(1, 5))):
+            h, w = rng.integers(1, side // 2 + 1, 2)
+            top, left = rng.integers(0, side - h + 1), rng.integers(0, side - w + 1)
+            known[top : top + h, left : left + w] = 1
+    return np.ascontiguousarray(np.rot90(known, int(rng.integers(4))))
+
+
+class LatentBatches:
+    """Batches of the cache. All records of a batch are of one bucket; larger images make smaller batches."""
+
+    def __init__(self, root: Path, batch_latents: int) -> None:
+        found = [Bucket(f) for f in sorted(root.glob("[0-9]*")) if f.is_dir()]
+        if not found:
+            raise DataError(f"{root} holds no latent cache: run `earthgen train latents` first")
+        self.buckets = {b.size: b for b in found}
+        self.batch_latents = batch_latents
+
+    @property
+    def latent_channels(self) -> int:
+        return int(next(iter(self.buckets.values())).z.shape[1])
+
+    def __call__(self, step: Step) -> Batch:
+        rng = step.numpy()
+        sizes = list(self.buckets)
+        shares = np.array([SHARES[s][0] for s in sizes])
+        bucket = self.buckets[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
+        side = bucket.size // EarthAutoencoder.spatial_factor
+        count = max(self.batch_latents // side**2, 1)
+        names = [n for n in SHARES[bucket.size][1] if n in bucket.rows]
+        weights = np.array([SHARES[bucket.size][1][n] for n in names])
+        picks = rng.choice(len(names), count, p=weights / weights.sum())
+        rows = np.array([rng.choice(bucket.rows[names[i]]) for i in picks])
+        return self.batch(bucket, rows, rng)
+
+    def batch(self, bucket: Bucket, rows: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        z, coarse = (torch.from_numpy(np.array(a[rows], np.float32)) for a in (bucket.z, bucket.coarse))
+        meta, layout_of = bucket.meta[rows], bucket.layout_of[rows]
+        for i in range(len(rows)):
+            # Latents turn with their images (the autoencoder was taught so). A layout would have to turn too, and north
+            # is up where the ground is known by its shape.
+            if layout_of[i] < 0 and not meta["gsd"][i] >= TURN_BELOW_GSD:
+                turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+                for t in (z, coarse):
+                    turned = torch.rot90(t[i], turns, (1, 2))
+                    t[i] = turned.flip(2) if mirrored else turned
+        return {"z": z, "conditioning": self.conditioning(bucket, rows, z, coarse, rng)}
+
+    def conditioning(
+        self, bucket: Bucket, rows: NDArray[np.integer], z: Tensor, coarse: Tensor, rng: np.random.Generator
+    ) -> Conditioning:
+        """The conditions of some records, each withheld at random."""
+        meta, layout_of, labelled = bucket.meta[rows], bucket.layout_of[rows], bucket.labelled[rows]
+        count, side = len(rows), z.shape[-1]
+        known_here = {n: np.ones(count, bool) for n in CONDITION_NAMES}
+        known_here["gsd"] = np.isfinite(meta["gsd"])
+        known_here["position"] = np.isfinite(meta["lat"])
+        known_here["date"] = np.isfinite(meta["day"])
+        known_here["cloud"] = np.isfinite(meta["cloud"])
+        known_here["boxes"], known_here["mask"] = labelled[:, 0], labelled[:, 1]
+        none_at_all = rng.random(count) < DROP_ALL
+        present = np.stack([known_here[n] & (rng.random(count) >= DROP[n]) & ~none_at_all for n in CONDITION_NAMES], 1)
+
+        text_rows = bucket.text_of[rows]
+        lengths = bucket.lengths[text_rows]
+        text = np.array(bucket.tokens[text_rows, : lengths.max()], np.float32)
+        layout = np.zeros((count, LAYOUT_CHANNELS, 1, 1), np.float32)
+        if (layout_of >= 0).any():
+            layout = np.zeros((count, LAYOUT_CHANNELS, 2 * side, 2 * side), np.float32)
+            for i in np.flatnonzero(layout_of >= 0):
+                layout[i] = bucket.layouts[layout_of[i]]
+        known_mask = torch.from_numpy(np.stack([random_region(rng, side) for _ in range(count)]))[:, None]
+
+        def numbers(values: NDArray[np.floating]) -> Tensor:
+            return torch.from_numpy(np.nan_to_num(values).astype(np.float32)).view(count, 1, 1)
+
+        def vectors(values: NDArray[np.floating]) -> Tensor:
+            return torch.from_numpy(np.nan_to_num(values).T.astype(np.float32).copy()).view(count, 3, 1, 1)
+
+        return Conditioning(
+            present=torch.from_numpy(present),
+            text=torch.from_numpy(text).view(count, -1, TEXT_DIM),
+            text_mask=torch.from_numpy(np.arange(text.shape[1]) < lengths[:, None]),
+            gsd=numbers(np.log2(meta["gsd"])),
+            position=vectors(unit_vectors(meta["lat"], meta["lon"])),
+            date=vectors(date_features(meta["day"], meta["year"])),
+            cloud=numbers(meta["cloud"]),
+            layout=torch.from_numpy(layout),
+            known=z * known_mask,
+            known_mask=known_mask,
+            coarse=coarse,
+            degradation=numbers(meta["degradation"]),
+        )
+
+
+def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
+    """Mean squared error of the velocity at random noise levels."""
+    z: Tensor = batch["z"]
+    generator = step.torch()
+    sigma = torch.sigmoid(torch.randn(len(z), generator=generator)).to(z.device)
+    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    s = sigma.view(-1, 1, 1, 1)
+    x = ((1 - s) * z + s * noise).contiguous(memory_format=torch.channels_last)
+    conditioning = batch["conditioning"].to(z.device, z.dtype)
+    v = model(x, sigma * 1000, conditioning, return_dict=False)[0].float()
+    loss = (v - (noise - z)).square().mean()
+    return loss, {"loss": float(loss), f"loss_{z.shape[-1] * 8}px": float(loss)}
+
+
+PREVIEW: list[tuple[str, int, dict[str, float]]] = [
+    ("residential area with houses and streets", 64, {"gsd": 10, "lat": 48.2, "lon": 2.3}),
+    ("highway", 64, {"gsd": 10, "lat": 50.2, "lon": 8.3}),
+    ("river", 64, {"gsd": 10, "lat": 45.2, "lon": 9.3}),
+    ("annual crop fields", 64, {"gsd": 10, "lat": 47.5, "lon": 19.5}),
+    ("industrial area", 64, {"gsd": 10, "lat": 51.5, "lon": 4.3}),
+    ("forest", 64, {"gsd": 10, "lat": 60.2, "lon": 22.3}),
+    ("farmland with a village", 256, {"gsd": 10, "lat": 48.2, "lon": 2.3}),
+    ("coast and mountains", 256, {"gsd": 1500, "lat": 44.0, "lon": 9.0}),
+    ("a harbor with many boats", 256, {"gsd": 0.3}),
+    ("dense residential area", 256, {"gsd": 0.3}),
+    ("freeway with cars", 256, {"gsd": 0.3}),
+    ("parking lot full of cars", 256, {"gsd": 0.3}),
+]  # fmt: skip
+"""What the sample sheets of a run show: prompt, pixels a side, metadata."""
+
+
+def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: int = 4):  # type: ignore[no-untyped-def]
+    """A validator: a sheet of the averaged model's images for fixed prompts, and its loss on fixed batches."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    text_encoder, tokenizer = load_text_encoder()
+
+    def validate(model: nn.Module, step: int, output_dir: Path) -> dict[str, float]:
+        from earthgen.pipelines.earth import EarthPipeline
+
+        pipe = EarthPipeline(model, autoencoder.to(model.device), text_encoder, tokenizer, FlowMatchEulerDiscreteScheduler())  # type: ignore[arg-type]
+        pipe.set_progress_bar_config(disable=True)
+        images, titles = [], []
+        for i, (prompt, size, place) in enumerate(PREVIEW):
+            generator = torch.Generator().manual_seed(i)
+            result = pipe(
+                conditions=Conditions(text=prompt, **place),  # type: ignore[arg-type]
+                height=size,
+                width=size,
+                guidance_scale=2.5,
+                generator=generator,
+            )
+            images.append(np.asarray(result.images[0]))
+            titles.append(f"{prompt}, {place['gsd']:g} m")
+        contact_sheet(images, titles, columns=4).save(output_dir / f"sample-{step}.png")
+        autoencoder.cpu()
+        losses = []
+        for i in range(batches):
+            place_ = Step(12345, i)
+            batch = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in latents(place_).items()}
+            losses.append(flow_matching_loss(model, batch, place_)[1]["loss"])
+        return {"fixed_batches_loss": float(np.mean(losses))}
+
+    return validate
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="earthgen train denoiser", description=__doc__.split("\n\n")[0])
+    p.add_argument("--latents", type=Path, required=True, help="folder of a latent cache")
+    p.add_argument("--autoencoder", type=Path, required=True, help="the autoencoder the cache was made with")
+    p.add_argument("--preset", choices=list(PRESETS), default="mini")
+    p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this denoiser's folder")
+    p.add_argument("--train_batch_latents", type=int, default=128 * 64, help="latents a batch: 128 images of 64 px, 8 of 256")
+    add_common_arguments(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    latents = LatentBatches(args.latents, args.train_batch_latents)
+    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
+    if autoencoder.config.latent_channels != latents.latent_channels:
+        raise DataError(f"{args.latents} was made with another autoencoder than {args.autoencoder}: run latents again")
+    torch.manual_seed(args.seed)
+    if args.init_from:
+        unet = EarthUNet.from_pretrained(args.init_from, torch_dtype=torch.float32)
+    else:
+        unet = EarthUNet.preset(args.preset, latents.latent_channels)
+    recipe = Recipe(
+        name="denoiser",
+        model=unet,
+        batch=latents,
+        loss=flow_matching_loss,
+        validate=previewer(autoencoder, latents) if args.validation_steps else None,
+    )
+    run(args, recipe).save_pretrained(args.output_dir / "unet")
+
+
+if __name__ == "__main__":
+    main()
