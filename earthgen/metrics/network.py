@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -33,8 +34,10 @@ class NetworkConfig:
     """Shape of a `ResidualNetwork`."""
 
     outputs: int
-    widths: tuple[int, ...] = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, ... of the image's size
+    widths: tuple[int, ...] = (32, 64, 128, 256)  # channels at 1/patch of the image's size, at half of that, ...
     blocks: tuple[int, ...] = (0, 1, 1, 1)  # residual blocks at each of these sizes
+    patch: int = 2  # side of the squares of pixels that are shuffled into channels first
+    dropout: float = 0.0  # share of the features the last layer is denied in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class _Block(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """Images (batch, 3, height, width) in [-1, 1] to (batch, outputs); pixels are shuffled into channels first."""
+    """Images (batch, 3, height, width) in [-1, 1], sides divisible by `patch`, to (batch, outputs)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -86,13 +89,14 @@ class ResidualNetwork(nn.Module):
             raise ArgumentError("blocks", f"must have one number for each of {config.widths}", config.blocks)
         self.config = config
         width = config.widths[0]
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, width, 3, 1, 1, bias=False)]
-        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        stem = nn.Conv2d(3 * config.patch**2, width, 3, 1, 1, bias=False)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(config.patch), stem, nn.BatchNorm2d(width), nn.ReLU()]
         for level, (outer, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for index in range(count):
                 layers.append(_Block(width, outer, 2 if level and not index else 1))
                 width = outer
         self.body = nn.Sequential(*layers)
+        self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, config.outputs)
 
     def features(self, x: Tensor) -> Tensor:
@@ -101,7 +105,7 @@ class ResidualNetwork(nn.Module):
         return pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.features(x))
+        out: Tensor = self.head(self.drop(self.features(x)))
         return out
 
 
@@ -237,11 +241,11 @@ def load_network(folder: Path) -> tuple[ResidualNetwork, dict[str, Any]]:
     try:
         about = json.loads((folder / "config.json").read_text())
         shape = about.pop("network")
-        config = NetworkConfig(shape["outputs"], tuple(shape["widths"]), tuple(shape["blocks"]))
+        config = NetworkConfig(**{**shape, "widths": tuple(shape["widths"]), "blocks": tuple(shape["blocks"])})
         network = ResidualNetwork(config)
         network.load_state_dict(load_file(str(folder / "model.safetensors")))
     except FileNotFoundError as error:
         raise WeightsError(f"{folder} holds no evaluator: {error.filename} is missing") from error
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError(f"the evaluator in {folder} is damaged: {error}") from error
     return network.eval(), about
