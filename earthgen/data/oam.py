@@ -68,7 +68,7 @@ class OAM(Reader):
             date=None,
             source=self.name,
             id=path.stem,
-            facts=Facts(sensor="aerial", place="Kampala, Uganda", subjects=("buildings", "a city", "houses")),
+            facts=Facts(sensor="aerial", place="Kampala, Uganda", subjects=("a city neighbourhood",)),
             boxes=tuple(boxes),
             cloud_cover=0.0,
             projection="mercator",

@@ -69,8 +69,9 @@ def of_components(
     seeds = np.where(parts > 0, parts + count, cores)
     if not count + extra:
         return ()
-    nearest = ndimage.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
-    parts = np.where(mask, seeds[tuple(nearest)], 0)
+    away, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
+    # The corner of a square part is sqrt(2) necks from its core; what is farther is the neck itself.
+    parts = np.where(mask & (away <= 1.5 * neck), seeds[tuple(nearest)], 0)
     boxes = []
     for number, where in enumerate(ndimage.find_objects(parts), start=1):
         if where is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthgen.data.base import Facts, Sample, cell_of, data_root, mask_fractions, moved, split_of, wrapped
@@ -34,6 +34,7 @@ def test_splits_are_the_same_for_ever() -> None:
     assert cell_of(-0.5, 179.9) == "-1_179"
 
 
+@settings(deadline=None)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_more_test_keeps_what_was_test(key: str, a: float, b: float) -> None:
     small, large = sorted((a, b))
@@ -47,6 +48,7 @@ def test_a_fifth_is_test() -> None:
     assert abs(share - 0.2) < 0.02
 
 
+@settings(deadline=None)
 @given(st.floats(-80, 80), st.floats(-180, 179), st.floats(-200, 200), st.floats(-200, 200))
 def test_moving_there_and_back_in_mercator_is_exact(lat: float, lon: float, dx: float, dy: float) -> None:
     there = moved(lat, lon, 100.0, dx, dy, "mercator")
@@ -63,6 +65,7 @@ def test_moving_on_the_local_plane() -> None:
     assert gsd == 10.0
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6))
 def test_longitudes_wrap(lon: float) -> None:
     assert -180 <= wrapped(lon) < 180
