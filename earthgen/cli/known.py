@@ -34,17 +34,14 @@ class Known:
         """(lat, lon, gsd) of the centre, degrees and metres, from the georeference if there is one."""
         if self.crs is None or self.transform is None:
             return None
+        from pyproj import Geod
         from rasterio.warp import transform as project
 
         height, width = self.keep.shape
         columns = [width / 2, width / 2 + 1, width / 2]
         rows = [height / 2, height / 2, height / 2 + 1]
-        a, b, c, d, e, f = tuple(self.transform)[:6]
-        xs = [a * column + b * row + c for column, row in zip(columns, rows, strict=True)]
-        ys = [d * column + e * row + f for column, row in zip(columns, rows, strict=True)]
+        xs, ys = zip(*(self.transform @ point for point in zip(columns, rows, strict=True)), strict=True)
         lons, lats = project(self.crs, "EPSG:4326", xs, ys)
-        from pyproj import Geod
-
         geod = Geod(ellps="WGS84")
         sides = [geod.inv(lons[0], lats[0], lons[i], lats[i])[2] for i in (1, 2)]
         return lats[0], (lons[0] + 180) % 360 - 180, math.sqrt(sides[0] * sides[1])
@@ -59,7 +56,7 @@ class Known:
         rows, columns = slice(top, top + have_height), slice(left, left + have_width)
         image, keep = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.bool_)
         image[rows, columns], keep[rows, columns] = self.image, self.keep
-        moved = None if self.transform is None else self.transform * type(self.transform).translation(-left, -top)
+        moved = None if self.transform is None else self.transform @ type(self.transform).translation(-left, -top)
         return Known(image, keep, self.crs, moved)
 
 

@@ -116,6 +116,7 @@ class Request:
         for number, (text, gsd, k) in enumerate(itertools.product(texts, scales, range(count)), 1):
             conditions = common.replace(text=text, gsd=gsd)
             conditions.check_size(height, width)
+            _check_place(conditions, height, width, placed=place is not None)
             title = ", ".join([text or "no text", *([] if gsd is None else [f"{gsd:g} m"])])
             if count > 1:
                 title += f", seed {seed + k}"
@@ -143,6 +144,14 @@ def _check_output(output: Path, total: int) -> None:
         raise ArgumentError("output", f"must be a folder when {total} images are asked for", str(output))
     if suffix in FILE_SUFFIXES and output.is_dir():
         raise ArgumentError("output", "must not be an existing folder if it ends as a file does", str(output))
+
+
+def _check_place(conditions: Conditions, height: int, width: int, placed: bool) -> None:
+    """An image that fits on no map is found out now, not when it is written."""
+    if not placed and conditions.lat is not None and conditions.lon is not None and conditions.gsd is not None:
+        from earthgen.geo import transform_for
+
+        transform_for(conditions.lat, conditions.lon, conditions.gsd, height, width)
 
 
 def _known_pixels(known: Path | None, mask: Path | None, size: tuple[int, int] | None) -> Known | None:

@@ -38,6 +38,7 @@ class _Model:
 
     pipe: Any
     name: str
+    """For provenance: the bundled name, or that of the folder."""
     sha256: str
     steps: int
     guidance: Guidance
@@ -130,10 +131,22 @@ def _load(request: Request, name: str, folder: Path, device: str) -> _Model:
     from earthgen.pipelines import EarthPipeline
     from earthgen.pipelines.earth import DEFAULT_STEPS
 
+    _hush()
     pipe = EarthPipeline.from_pretrained(name).to(device)
     pipe.set_progress_bar_config(disable=None if len(request.jobs) == 1 else True, leave=False)
     steps = DEFAULT_STEPS if request.steps is None else request.steps
-    return _Model(pipe, name, weights.model_sha256(folder), steps, request.guidance or Guidance())
+    shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
+    return _Model(pipe, shown, weights.model_sha256(folder), steps, request.guidance or Guidance())
+
+
+def _hush() -> None:
+    """No chatter of the libraries about loading; their errors stay."""
+    import diffusers.utils.logging as of_diffusers
+    import transformers.utils.logging as of_transformers
+
+    for library in (of_diffusers, of_transformers):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
@@ -161,7 +174,7 @@ def _scene(request: Request, job: Job, image: NDArray[np.uint8], model: _Model) 
     provenance = model.provenance(job)
     if request.crs is not None:
         return Scene(image, request.crs, request.transform, job.conditions.gsd, provenance)
-    return Scene.of(image, job.conditions, provenance)
+    return Scene.from_conditions(image, job.conditions, provenance)
 
 
 def _finished(request: Request, job: Job, manifest: Manifest | None, model: _Model) -> Scene | None:

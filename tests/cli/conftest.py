@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,28 @@ def run() -> Run:
         return runner.invoke(app, [str(argument) for argument in arguments])
 
     return invoke
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model folder with random weights, small enough to run in a moment."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    from earthgen import weights
+    from earthgen.models import PRESETS, EarthAutoencoder, EarthUNet
+    from earthgen.pipelines.earth import EarthPipeline
+    from earthgen.text import load_text_encoder
+
+    torch.manual_seed(0)
+    narrow = {"block_channels": (8, 8, 8), "encoder_blocks": (1, 1, 1), "decoder_blocks": (1, 1, 1)}
+    vae = EarthAutoencoder(latent_channels=4, **narrow)
+    unet = EarthUNet(latent_channels=4, **PRESETS["tiny"])
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    EarthPipeline(unet, vae, *load_text_encoder(), FlowMatchEulerDiscreteScheduler()).save_pretrained(folder)
+    for part in ("text_encoder", "tokenizer"):  # 90 MB that the package carries; the bundled model leaves them out too
+        shutil.rmtree(folder / part)
+    weights.write_sums(folder)
+    return folder
 
 
 @pytest.fixture

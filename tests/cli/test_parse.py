@@ -21,7 +21,7 @@ def test_size(width: int, height: int) -> None:
     assert parse.size(f" {width} ") == (width, width)
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "7", "-8", "256x", "x256", "256x256x256", "1e3", "16385", "9" * 30, "²"])
+@pytest.mark.parametrize("text", ["", "x", "0", "7", "-8", "256x", "x256", "8x8x8", "1e3", "16385", "9" * 30, "²"])
 def test_size_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match=r"`size` must be SIDE or WIDTHxHEIGHT in pixels"):
         parse.size(text)
@@ -53,7 +53,7 @@ def test_guidance_by_name(text: float, cloud: float) -> None:
     assert parse.guidance(f"cloud={cloud},text={text}") == Guidance(text=text, cloud=cloud)
 
 
-@pytest.mark.parametrize("text", ["", "much", "text", "text=", "text=x", "words=3", "text=1,text=2", "text=1,,gsd=2", "known=1"])
+@pytest.mark.parametrize("text", ["", "much", "text", "text=", "text=x", "words=3", "text=1,text=2", "text=1,,gsd=2"])
 def test_guidance_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match="`guidance` must be a number, or name=number pairs of text, gsd"):
         parse.guidance(text)
