@@ -20,6 +20,8 @@ COLOURS = {
 }
 """Colours as they stand in the files; those in the data set's `classes.json` are others. All else is unknown."""
 CLASSES = tuple(COLOURS)
+TOLD = 0.6
+"""Share of the buildings' pixels that the boxes must stand for, or they would say there is less than there is."""
 TEST_TILES = ("tile5", "tile6")
 
 
@@ -27,7 +29,8 @@ class Dubai(Reader):
     """Dubai segmentation, `dubai_seg/tileN/{images,masks}/image_part_NNN.{jpg,png}`, 509 to 1,126 px a side.
 
     The nine pictures of a tile are neighbours, so whole tiles are train or test. Neither GSD nor position is known.
-    Boxes are the rectangles of least area around the buildings of the mask that can be told apart.
+    Boxes are the rectangles of least area around the buildings of the mask that can be told apart; None where most
+    cannot, as in quarters that the mask shows as one block.
 
     Source: Humans in the Loop, "Semantic segmentation of aerial imagery", 2020; pictures by MBRSC satellites.
     """
@@ -57,6 +60,7 @@ class Dubai(Reader):
         if image.shape != colours.shape:
             raise DataError(f"{path} is {image.shape[:2]}, but its mask is {colours.shape[:2]}")
         mask = mask_of(colours)
+        boxes, told = rectangles.of_components(mask == CLASSES.index("building"), "building")
         return Sample(
             image=image,
             gsd=None,
@@ -72,7 +76,7 @@ class Dubai(Reader):
             ),
             mask=mask,
             mask_classes=CLASSES,
-            boxes=rectangles.of_components(mask == CLASSES.index("building"), "building"),
+            boxes=boxes if told >= TOLD else None,
             cloud_cover=0.0,
         )
 

@@ -48,8 +48,8 @@ def around(label: str, points: NDArray[np.float64]) -> Box:
 
 def of_components(
     mask: NDArray[np.bool_], label: str, smallest: int = 40, neck: int = 2, fill: float = 0.5
-) -> tuple[Box, ...]:
-    """Rectangles around the connected parts of a mask, (height, width).
+) -> tuple[tuple[Box, ...], float]:
+    """Rectangles around the connected parts of a mask, (height, width), and the share of its pixels they stand for.
 
     Args:
         mask: True where the objects are.
@@ -68,11 +68,12 @@ def of_components(
     parts, extra = ndimage.label(thin)
     seeds = np.where(parts > 0, parts + count, cores)
     if not count + extra:
-        return ()
+        return (), 1.0
     away, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
     # The corner of a square part is sqrt(2) necks from its core; what is farther is the neck itself.
     parts = np.where(mask & (away <= 1.5 * neck), seeds[tuple(nearest)], 0)
     boxes = []
+    told = 0
     for number, where in enumerate(ndimage.find_objects(parts), start=1):
         if where is None:
             continue
@@ -85,7 +86,8 @@ def of_components(
         box = around(label, corners)
         if rows.size >= fill * box.width * box.height:
             boxes.append(box)
-    return tuple(boxes)
+            told += rows.size
+    return tuple(boxes), told / int(np.count_nonzero(mask))
 
 
 def visible_fraction(box: Box, width: float, height: float) -> float:

@@ -204,13 +204,14 @@ def test_components_joined_by_a_neck_are_told_apart() -> None:
     pen.rectangle((35, 24, 45, 26), fill=1)  # three pixels wide
     pen.rectangle((5, 50, 8, 58), fill=1)  # thinner than the neck allows, but on its own
     pen.rectangle((60, 50, 62, 52), fill=1)  # too small
-    found = rectangles.of_components(np.array(picture), "building", smallest=30)
+    found, told = rectangles.of_components(np.array(picture), "building", smallest=30)
+    assert 0.95 < told < 1
     assert sorted(round(box.cx) for box in found) == [7, 22, 66]  # each with some of the neck
-    assert rectangles.of_components(np.zeros((9, 9), bool), "building") == ()
+    assert rectangles.of_components(np.zeros((9, 9), bool), "building") == ((), 1.0)
 
 
 def test_what_fills_too_little_of_its_rectangle_is_left_out() -> None:
     ring = np.ones((40, 40), bool)
     ring[5:-5, 5:-5] = False
-    assert rectangles.of_components(ring, "building", fill=0.5) == ()
-    assert len(rectangles.of_components(ring, "building", fill=0.3)) == 1
+    assert rectangles.of_components(ring, "building", fill=0.5) == ((), 0.0)
+    assert len(rectangles.of_components(ring, "building", fill=0.3)[0]) == 1
