@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -88,3 +90,20 @@ def like(
             continue
         result[members] = images
     return LabelledImages(result, real.labels, real.classes, real.asked)
+
+
+def from_pipeline(pipeline: Callable[..., Any], **options: Any) -> Generate:
+    """An `EarthPipeline` as a generator: one `torch.Generator` an image, so that images do not depend on their batch.
+
+    Args:
+        pipeline: Takes `conditions`, `height`, `width`, `generator` and `output_type="np"`.
+        options: Given to it besides, such as `num_inference_steps` or `guidance`.
+    """
+
+    def generate(conditions: list[Conditions], height: int, width: int, seeds: list[int]) -> NDArray[np.uint8]:
+        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+        size = {"height": height, "width": width}
+        images = pipeline(conditions=conditions, **size, generator=noise, output_type="np", **options).images
+        return np.asarray(np.rint(np.clip(images, 0, 1) * 255), np.uint8)
+
+    return generate

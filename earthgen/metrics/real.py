@@ -19,6 +19,8 @@ from earthgen.data.mixture import readers
 from earthgen.errors import ArgumentError
 from earthgen.metrics.network import Images
 
+LABELLED = ("eurosat", "ucmerced")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImages:
@@ -68,10 +70,10 @@ def labelled_images(
         ArgumentError: The data set has no such classes.
         DataError: The data set is missing.
     """
+    if name not in LABELLED:
+        raise ArgumentError("name", f"must be a data set with one class an image, of {LABELLED}", name)
     reader = readers(root, split, (name,))[name]
-    classes: tuple[str, ...] | None = getattr(reader, "classes", None)
-    if classes is None or name == "eurosat_scenes":
-        raise ArgumentError("name", "must be a data set with one class an image", name)
+    classes: tuple[str, ...] = getattr(reader, "classes")  # noqa: B009
     bar = tqdm(range(len(reader)), desc=f"reading {name}, {split}", disable=not progress, unit="image")
     samples = [reader[k] for k in bar]
     labels = [sample.facts.label or "" for sample in samples]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from earthgen.metrics.real import LabelledImages
 CLASSES = ("dark", "stripes", "bright")
 
 
-def labelled(each: int, seed: int, side: int = 32) -> LabelledImages:
+def make_labelled(each: int, seed: int, side: int = 32) -> LabelledImages:
     """Dark, striped and bright squares with noise, `each` of a class."""
     generator = np.random.default_rng(seed)
     labels = np.repeat(np.arange(3), each)
@@ -23,10 +25,15 @@ def labelled(each: int, seed: int, side: int = 32) -> LabelledImages:
 
 
 @pytest.fixture(scope="session")
+def labelled() -> Callable[[int, int], LabelledImages]:
+    return make_labelled
+
+
+@pytest.fixture(scope="session")
 def train() -> LabelledImages:
-    return labelled(20, 0)
+    return make_labelled(20, 0)
 
 
 @pytest.fixture(scope="session")
 def held_out() -> LabelledImages:
-    return labelled(12, 1)
+    return make_labelled(12, 1)
