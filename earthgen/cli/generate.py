@@ -103,8 +103,9 @@ def generate(
 ) -> None:
     """Make Earth images from sentences, a place, a resolution, a day.
 
-    Every condition may be left out. With --lat, --lon and --gsd the GeoTIFF has a CRS and lies where you said;
-    without a place it has none. Images are marked as synthetic and carry what they were made from.
+    Every condition may be left out. With --lat, --lon and --gsd the GeoTIFF has
+    a CRS and lies where you said; without a place it has none. Images are
+    marked as synthetic and carry what they were made from.
 
     \b
     One image, georeferenced:

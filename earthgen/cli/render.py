@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from PIL import Image, PngImagePlugin
 from tqdm.auto import tqdm
 
 from earthgen import __version__, weights
+from earthgen.cli import models
+from earthgen.cli.models import Model
 from earthgen.cli.plan import Job, Request
-from earthgen.conditions import Guidance
-from earthgen.errors import ArgumentError, EarthgenError
+from earthgen.errors import EarthgenError
 from earthgen.output.atomic import atomic_path, check_writable
 from earthgen.output.manifest import Manifest, Row
 from earthgen.output.provenance import GENERATED, MARK_TAG, SOURCE_TYPE_TAG, SYNTHETIC_MARK, Provenance
@@ -30,30 +30,6 @@ SHEET = "contact-sheet.png"
 MANIFEST = "manifest.jsonl"
 _SHEET_IMAGES = 120
 _CELL = 256
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Model:
-    """A loaded pipeline and what provenance says of it."""
-
-    pipe: Any
-    name: str
-    """For provenance: the bundled name, or that of the folder."""
-    sha256: str
-    steps: int
-    guidance: Guidance
-
-    def provenance(self, job: Job) -> Provenance:
-        return Provenance(
-            seed=job.seed,
-            conditions=job.conditions.to_dict(),
-            guidance=dataclasses.asdict(self.guidance),
-            model=self.name,
-            model_sha256=self.sha256,
-            version=__version__,
-            steps=self.steps,
-            scheduler=type(self.pipe.scheduler).__name__,
-        )
 
 
 def render(request: Request, *, model: str, device: str, batch_size: int) -> dict[str, Any]:
@@ -69,12 +45,12 @@ def render(request: Request, *, model: str, device: str, batch_size: int) -> dic
     started = time.perf_counter()
     check_writable(request.folder)
     folder = weights.resolve(model)
-    target = _device(device)
-    loaded = _load(request, model, folder, target)
+    where, alone = models.find_device(device), len(request.jobs) == 1
+    loaded = models.load(model, folder, where, request.steps, request.guidance, steps_bar=alone)
     manifest = None if request.single else Manifest.open(request.folder / MANIFEST)
     rows: list[dict[str, Any]] = []
     thumbnails: list[Image.Image] = []
-    bar = tqdm(total=len(request.jobs), unit="image", disable=None if len(request.jobs) > 1 else True, leave=False)
+    bar = tqdm(total=len(request.jobs), unit="image", disable=True if alone else None, leave=False)
     with bar:
         for batch in _batches(request.jobs, batch_size):
             scenes = {job.name: _finished(request, job, manifest, loaded) for job in batch}
@@ -91,11 +67,8 @@ def render(request: Request, *, model: str, device: str, batch_size: int) -> dic
                 bar.update()
     report: dict[str, Any] = {
         "seed": request.seed,
-        "model": model,
-        "model_sha256": loaded.sha256,
-        "device": target,
-        "steps": loaded.steps,
-        "guidance": dataclasses.asdict(loaded.guidance),
+        **loaded.about(),
+        "device": loaded.device,
         "seconds": round(time.perf_counter() - started, 2),
         "images": rows,
     }
@@ -117,44 +90,12 @@ def print_report(report: dict[str, Any]) -> None:
     typer.echo(f"{made} made in {report['seconds']:.1f} s; the same again: --seed {report['seed']}")
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ArgumentError("device", "must be auto, cpu, or a device that torch has here", name) from error
-    return name
-
-
-def _load(request: Request, name: str, folder: Path, device: str) -> _Model:
-    from earthgen.pipelines import EarthPipeline
-    from earthgen.pipelines.earth import DEFAULT_STEPS
-
-    _hush()
-    pipe = EarthPipeline.from_pretrained(name).to(device)
-    pipe.set_progress_bar_config(disable=None if len(request.jobs) == 1 else True, leave=False)
-    steps = DEFAULT_STEPS if request.steps is None else request.steps
-    shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
-    return _Model(pipe, shown, weights.model_sha256(folder), steps, request.guidance or Guidance())
-
-
-def _hush() -> None:
-    """No chatter of the libraries about loading; their errors stay."""
-    import diffusers.utils.logging as of_diffusers
-    import transformers.utils.logging as of_transformers
-
-    for library in (of_diffusers, of_transformers):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-
-
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
     for start in range(0, len(jobs), size):
         yield jobs[start : start + size]
 
 
-def _generate(request: Request, jobs: Sequence[Job], model: _Model) -> list[NDArray[np.uint8]]:
+def _generate(request: Request, jobs: Sequence[Job], model: Model) -> list[NDArray[np.uint8]]:
     if not jobs:
         return []
     result = model.pipe(
@@ -170,14 +111,18 @@ def _generate(request: Request, jobs: Sequence[Job], model: _Model) -> list[NDAr
     return [np.asarray(image.convert("RGB")) for image in result.images]
 
 
-def _scene(request: Request, job: Job, image: NDArray[np.uint8], model: _Model) -> Scene:
-    provenance = model.provenance(job)
+def _provenance(job: Job, model: Model) -> Provenance:
+    return Provenance(seed=job.seed, conditions=job.conditions.to_dict(), **model.about())
+
+
+def _scene(request: Request, job: Job, image: NDArray[np.uint8], model: Model) -> Scene:
+    provenance = _provenance(job, model)
     if request.crs is not None:
         return Scene(image, request.crs, request.transform, job.conditions.gsd, provenance)
     return Scene.from_conditions(image, job.conditions, provenance)
 
 
-def _finished(request: Request, job: Job, manifest: Manifest | None, model: _Model) -> Scene | None:
+def _finished(request: Request, job: Job, manifest: Manifest | None, model: Model) -> Scene | None:
     """The image of an earlier run, if it is there, whole, and made from all the same."""
     if manifest is None or not manifest.done(job.name, verify=True):
         return None
@@ -188,7 +133,7 @@ def _finished(request: Request, job: Job, manifest: Manifest | None, model: _Mod
         scene = Scene.read(paths["tif"])
     except (EarthgenError, OSError):
         return None
-    want = dataclasses.replace(model.provenance(job), created=scene.provenance.created)
+    want = dataclasses.replace(_provenance(job, model), created=scene.provenance.created)
     same = scene.provenance == want and (scene.height, scene.width) == (request.height, request.width)
     return scene if same else None
 

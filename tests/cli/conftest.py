@@ -60,7 +60,8 @@ class StandIn:
             if asked.known is not None and asked.known_mask is not None:
                 image[asked.known_mask] = asked.known[asked.known_mask]
             images.append(Image.fromarray(image))
-        return SimpleNamespace(images=images)
+        as_array = np.stack([np.asarray(image, np.float32) / 255 for image in images])
+        return SimpleNamespace(images=as_array if output_type == "np" else images)
 
 
 @pytest.fixture
