@@ -35,9 +35,7 @@ def load_text_encoder(
     from transformers import BertModel, BertTokenizerFast
 
     packaged = minilm_folder() if encoder_folder is None or tokenizer_folder is None else None
-    encoder = BertModel.from_pretrained(
-        encoder_folder or packaged, dtype=dtype, add_pooling_layer=False, use_safetensors=True
-    )
+    encoder = BertModel.from_pretrained(encoder_folder or packaged, dtype=dtype, use_safetensors=True)
     return encoder.eval().requires_grad_(False), BertTokenizerFast.from_pretrained(tokenizer_folder or packaged)
 
 

@@ -42,7 +42,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max_train_minutes", type=float, default=None, help="stop, checkpoint and export after this long")
     add("--gradient_accumulation_steps", type=int, default=1)
     add("--learning_rate", type=float, default=5e-4)
-    add("--lr_scheduler", default="constant_with_warmup", help="a diffusers schedule: constant_with_warmup, cosine, ...")
+    add(
+        "--lr_scheduler", default="constant_with_warmup", help="a diffusers schedule: constant_with_warmup, cosine, ..."
+    )
     add("--lr_warmup_steps", type=int, default=200)
     add("--adam_beta1", type=float, default=0.9)
     add("--adam_beta2", type=float, default=0.99)
@@ -179,7 +181,11 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
     started = time.monotonic()
     accumulate = args.gradient_accumulation_steps
     bar = tqdm(
-        total=args.max_train_steps, initial=step, desc=recipe.name, disable=not accelerator.is_main_process, mininterval=10
+        total=args.max_train_steps,
+        initial=step,
+        desc=recipe.name,
+        disable=not accelerator.is_main_process,
+        mininterval=10,
     )
     sums: dict[str, float] = {}
     counted = 0
@@ -205,7 +211,9 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
                         loss, figures = recipe.loss(model, batch, here)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
-                        figures["grad_norm"] = float(accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm))
+                        figures["grad_norm"] = float(
+                            accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+                        )
                     optimizer.step()
                     schedule.step()
                     optimizer.zero_grad(set_to_none=True)

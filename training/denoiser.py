@@ -181,7 +181,8 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
     conditioning = batch["conditioning"].to(z.device, z.dtype)
     v = model(x, sigma * 1000, conditioning, return_dict=False)[0].float()
     loss = (v - (noise - z)).square().mean()
-    return loss, {"loss": float(loss), f"loss_{z.shape[-1] * 8}px": float(loss)}
+    value = float(loss.detach())
+    return loss, {"loss": value, f"loss_{z.shape[-1] * 8}px": value}
 
 
 PREVIEW: list[tuple[str, int, dict[str, float]]] = [
@@ -210,7 +211,9 @@ def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: in
     def validate(model: nn.Module, step: int, output_dir: Path) -> dict[str, float]:
         from earthgen.pipelines.earth import EarthPipeline
 
-        pipe = EarthPipeline(model, autoencoder.to(model.device), text_encoder, tokenizer, FlowMatchEulerDiscreteScheduler())  # type: ignore[arg-type]
+        pipe = EarthPipeline(
+            model, autoencoder.to(model.device), text_encoder, tokenizer, FlowMatchEulerDiscreteScheduler()
+        )  # type: ignore[arg-type]
         pipe.set_progress_bar_config(disable=True)
         images, titles = [], []
         for i, (prompt, size, place) in enumerate(PREVIEW):
@@ -242,7 +245,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--autoencoder", type=Path, required=True, help="the autoencoder the cache was made with")
     p.add_argument("--preset", choices=list(PRESETS), default="mini")
     p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this denoiser's folder")
-    p.add_argument("--train_batch_latents", type=int, default=128 * 64, help="latents a batch: 128 images of 64 px, 8 of 256")
+    p.add_argument(
+        "--train_batch_latents", type=int, default=64 * 64, help="latents a batch: 64 images of 64 px, 4 of 256"
+    )
     add_common_arguments(p)
     return p
 

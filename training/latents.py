@@ -20,15 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
 from earthgen.conditions import COARSE_FACTOR
+from earthgen.data import elevation
 from earthgen.data.augment import coarser, draw
 from earthgen.data.base import Sample
 from earthgen.data.captions import caption
 from earthgen.data.clouds import add_clouds
 from earthgen.data.degrade import degrade
+from earthgen.data.elevation import Elevation, with_terrain
 from earthgen.data.mixture import readers
 from earthgen.errors import DataError
 from earthgen.layout import LAYOUT_CHANNELS, class_vectors, paint_boxes, paint_mask
@@ -67,14 +70,18 @@ def enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def view(name: str, sample: Sample, size: int, rng: np.random.Generator) -> View:
-    """A random view of one image, `size` pixels a side."""
+def view(name: str, sample: Sample, size: int, rng: np.random.Generator, relief: Elevation | None) -> View:
+    """A random view of one image, `size` pixels a side. `relief` lets captions speak of mountains and coasts."""
     room = min(sample.image.shape[:2]) / size
-    if room < 1:
-        raise DataError(f"{name} image {sample.id} is smaller than {size} px")
     # Mostly the finest resolution or the whole image, which show most detail and most structure; else between.
     kind = rng.random()
-    scale = 1.0 if kind < 0.5 else min(room, 8.0) if kind < 0.75 else float(np.exp(rng.uniform(0, math.log(min(room, 8.0)))))
+    scale = (
+        1.0
+        if kind < 0.5
+        else min(room, 8.0)
+        if kind < 0.75
+        else float(np.exp(rng.uniform(0, math.log(min(room, 8.0)))))
+    )
     sample = draw(sample, rng, size, gsd_scale=scale)
     if name in CLOUDY_SOURCES:
         cover = 0.0
@@ -84,7 +91,8 @@ def view(name: str, sample: Sample, size: int, rng: np.random.Generator) -> View
         sample = replace(sample, cloud_cover=cover)
     level = float(rng.uniform(0, 1)) if rng.random() < 0.8 else 0.0
     coarse = degrade(coarser(sample.image, COARSE_FACTOR), level, rng)
-    return View(sample, coarse, level, caption(sample, rng))
+    described = sample if relief is None else with_terrain(sample, relief)
+    return View(sample, coarse, level, caption(described, rng))
 
 
 def numbers(v: View) -> tuple[float, ...]:
@@ -98,14 +106,24 @@ def numbers(v: View) -> tuple[float, ...]:
     return known(s.gsd), known(s.lat), known(s.lon), day, year, known(s.cloud_cover), v.degradation
 
 
-def plan(sources: dict[str, Sequence[Sample]], size: int, scale: float, seed: int) -> Iterator[tuple[str, int, np.random.Generator]]:
+def large_enough(images: Sequence[Sample], size: int) -> NDArray[np.integer]:
+    """Which images are at least `size` pixels a side. Long sets have one size, which their first image tells."""
+    if len(images) > 4000:
+        return np.arange(len(images) if min(images[0].image.shape[:2]) >= size else 0)
+    return np.flatnonzero([min(image.image.shape[:2]) >= size for image in images])
+
+
+def plan(
+    sources: dict[str, Sequence[Sample]], size: int, scale: float, seed: int
+) -> Iterator[tuple[str, int, np.random.Generator]]:
     """Which images to view, in random order: every image of a set about equally often."""
     order = np.random.default_rng([seed, size])
     jobs = []
     for number, (name, count) in enumerate(RECORDS[size].items()):
-        length = len(sources[name]) if name in sources else 0
-        wanted = math.ceil(count * scale) if length else 0
-        picks = np.concatenate([order.permutation(length) for _ in range(-(-wanted // length))])[:wanted] if wanted else []
+        eligible = large_enough(sources.get(name, ()), size)
+        wanted = math.ceil(count * scale) if len(eligible) else 0
+        rounds = math.ceil(wanted / max(len(eligible), 1))
+        picks = np.concatenate([order.permutation(eligible) for _ in range(rounds)])[:wanted] if wanted else []
         jobs += [(name, number, int(i)) for i in picks]
     for position, j in enumerate(order.permutation(len(jobs))):
         name, number, index = jobs[j]
@@ -137,13 +155,16 @@ class Painter:
 
 @torch.inference_mode()
 def write_bucket(
-    folder: Path, size: int, sources: dict[str, Sequence[Sample]], autoencoder: EarthAutoencoder, painter: Painter, scale: float, seed: int
-) -> None:
+    folder: Path, size: int, sources: dict[str, Sequence[Sample]], autoencoder: EarthAutoencoder, painter: Painter,
+    relief: Elevation | None, scale: float, seed: int,
+) -> None:  # fmt: skip
     """Code every view of a bucket into `folder`, which appears only when it is whole."""
     partial = folder.with_name("partial-" + folder.name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    jobs = [j for j in plan(sources, size, scale, seed)]
+    jobs = list(plan(sources, size, scale, seed))
+    if not jobs:
+        raise DataError(f"none of the sets {sorted(sources)} has images for the bucket of {size} px")
     channels, side = autoencoder.config.latent_channels, size // 8
     shape = (len(jobs), channels, side, side)
     z = np.lib.format.open_memmap(partial / "z.npy", "w+", np.float16, shape)
@@ -153,7 +174,7 @@ def write_bucket(
     chunk = max(32 * 64 * 64 // size**2, 1)
     with tqdm(total=len(jobs), desc=f"{size} px", mininterval=10) as bar:
         for start in range(0, len(jobs), chunk):
-            views = [view(n, sources[n][i], size, rng) for n, i, rng in jobs[start : start + chunk]]
+            views = [view(n, sources[n][i], size, rng, relief) for n, i, rng in jobs[start : start + chunk]]
             rows = slice(start, start + len(views))
             x = to_tensor([v.sample.image for v in views] + [enlarged(v.coarse, (size, size)) for v in views])
             coded = autoencoder.encode(x.to(autoencoder.dtype)).latent.float().numpy()
@@ -174,7 +195,10 @@ def write_bucket(
     np.save(partial / "meta.npy", meta)
     np.save(partial / "layout_of.npy", layout_of)
     np.save(partial / "labelled.npy", np.stack([has_boxes, has_mask], 1))
-    np.save(partial / "layouts.npy", np.stack(layouts) if layouts else np.zeros((0, LAYOUT_CHANNELS, 2 * side, 2 * side), np.float16))
+    np.save(
+        partial / "layouts.npy",
+        np.stack(layouts) if layouts else np.zeros((0, LAYOUT_CHANNELS, 2 * side, 2 * side), np.float16),
+    )
     np.save(partial / "text_of.npy", np.array([number[t] for t in texts], np.int32))
     write_texts(partial, known, painter)
     (partial / "index.json").write_text(json.dumps({"size": size, "sources": names, "texts": known}))
@@ -201,7 +225,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data_root", type=Path, default=None, help="folder of the data sets; default: $EARTHGEN_DATA")
     p.add_argument("--autoencoder", type=Path, required=True, help="folder of a trained autoencoder")
     p.add_argument("--output_dir", type=Path, required=True)
-    p.add_argument("--sizes", type=int, nargs="+", default=list(RECORDS), choices=list(RECORDS), help="buckets, in pixels a side")
+    names = sorted({n for counts in RECORDS.values() for n in counts})
+    p.add_argument("--sets", nargs="+", default=names, choices=names, help="the data sets to code")
+    p.add_argument(
+        "--sizes", type=int, nargs="+", default=list(RECORDS), choices=list(RECORDS), help="buckets, in pixels a side"
+    )
     p.add_argument("--scale", type=float, default=1.0, help="how many times the usual number of records")
     p.add_argument("--seed", type=int, default=0)
     return p
@@ -211,16 +239,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16).eval()
     autoencoder.to(memory_format=torch.channels_last)
-    names = sorted({n for counts in RECORDS.values() for n in counts})
     # A few large images are kept in memory: reading a whole one for each crop of it takes longer than coding it.
-    sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", names).items()}
+    sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", args.sets).items()}
     painter = Painter()
+    try:
+        relief = elevation.load(args.data_root)
+    except DataError as error:
+        print(f"captions will not speak of mountains and coasts: {error}")
+        relief = None
     for size in args.sizes:
         folder = args.output_dir / str(size)
         if folder.exists():
             print(f"{folder} is there already")
             continue
-        write_bucket(folder, size, sources, autoencoder, painter, args.scale, args.seed)
+        write_bucket(folder, size, sources, autoencoder, painter, relief, args.scale, args.seed)
 
 
 if __name__ == "__main__":

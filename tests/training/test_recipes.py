@@ -1,0 +1,146 @@
+"""The recipes: a tiny run of each, resuming to the same weights, two processes with the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from earthgen.errors import ArgumentError, DataError
+from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.training import autoencoder, denoiser
+from earthgen.training.common import Step
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+def test_the_autoencoder_run_leaves_weights_statistics_a_sheet_and_metrics(autoencoder_run: Path) -> None:
+    model = EarthAutoencoder.from_pretrained(autoencoder_run / "autoencoder")
+    assert len(model.config.latents_mean) == 4 and min(model.config.latents_std) > 0
+    assert Image.open(autoencoder_run / "sample-2.png").size[0] > 64
+    lines = [json.loads(x) for x in (autoencoder_run / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [1, 2, 3] and all(np.isfinite(x["l1"]) for x in lines)
+    assert json.loads((autoencoder_run / "autoencoder.json").read_text())["latent_channels"] == 4
+
+
+def test_the_cache_holds_what_the_autoencoder_makes_of_the_data(latent_cache: Path, autoencoder_run: Path) -> None:
+    folder = latent_cache / "64"
+    z = np.load(folder / "z.npy")
+    assert z.shape == (42, 4, 8, 8) and np.isfinite(z).all()
+    assert np.abs(z.mean((0, 2, 3))).max() < 1.5 and 0.2 < z.std() < 3
+    meta = np.load(folder / "meta.npy")
+    assert (meta["gsd"] == 10).all() and np.isfinite(meta["lat"]).all() and np.isnan(meta["day"]).all()
+    texts = json.loads((folder / "index.json").read_text())["texts"]
+    assert any("river" in t for t in texts)
+    tokens, lengths = np.load(folder / "tokens.npy"), np.load(folder / "lengths.npy")
+    assert len(tokens) == len(texts) and lengths.min() >= 3
+    assert np.abs(tokens[0, : lengths[0]]).max() > 0 and not np.abs(tokens[0, lengths[0] :]).any()
+
+
+def test_a_batch_is_a_function_of_seed_and_step(latent_cache: Path) -> None:
+    batches = denoiser.LatentBatches(latent_cache, 256)
+    a, b, c = batches(Step(0, 5)), batches(Step(0, 5)), batches(Step(0, 6))
+    assert torch.equal(a["z"], b["z"]) and torch.equal(a["conditioning"].present, b["conditioning"].present)
+    assert not torch.equal(a["z"], c["z"])
+    assert not torch.equal(batches(Step(0, 5, rank=1))["z"], a["z"])
+
+
+def test_each_condition_is_dropped_about_as_often_as_it_says(latent_cache: Path) -> None:
+    batches = denoiser.LatentBatches(latent_cache, 256 * 64)
+    from earthgen.conditions import CONDITION_NAMES
+
+    present = torch.cat([batches(Step(0, i))["conditioning"].present for i in range(4)]).float().mean(0)
+    for name in ("text", "gsd", "position", "cloud", "known", "coarse"):
+        kept = (1 - denoiser.DROP[name]) * (1 - denoiser.DROP_ALL)
+        assert float(present[CONDITION_NAMES.index(name)]) == pytest.approx(kept, abs=0.06), name
+    assert not present[CONDITION_NAMES.index("date")] and not present[CONDITION_NAMES.index("boxes")]
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(
+    latent_cache: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    def train(name: str, steps: int, *more: str) -> None:
+        denoiser.main(flags.denoiser(latent_cache, autoencoder_run, tmp_path / name, steps) + list(more))
+
+    train("whole", 4)
+    train("parts", 2)
+    train("parts", 4, "--resume_from_checkpoint", "latest")
+    whole, parts = (load_file(tmp_path / n / WEIGHTS) for n in ("whole", "parts"))
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    untrained = EarthUNet.preset("tiny", 4).state_dict()
+    assert any(not torch.equal(whole[k], untrained[k]) for k in whole if "head" in k)
+
+
+def test_resuming_from_nothing_is_an_error_and_so_is_starting_over(
+    latent_cache: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    wanted = flags.denoiser(latent_cache, autoencoder_run, tmp_path / "run", 2)
+    with pytest.raises(DataError, match="nothing to resume"):
+        denoiser.main([*wanted, "--resume_from_checkpoint", "latest"])
+    denoiser.main(wanted)
+    with pytest.raises(ArgumentError, match="resume_from_checkpoint"):
+        denoiser.main(wanted)
+
+
+def test_a_killed_run_resumes_at_its_last_checkpoint(
+    latent_cache: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    out = tmp_path / "run"
+    wanted = flags.denoiser(latent_cache, autoencoder_run, out, 100_000)
+    process = subprocess.Popen([sys.executable, "-m", "earthgen.training.denoiser", *wanted], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("checkpoint-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = max(int(p.name.split("-")[1]) for p in out.glob("checkpoint-*"))
+    more = flags.denoiser(latent_cache, autoencoder_run, out, reached + 1)
+    denoiser.main([*more, "--resume_from_checkpoint", "latest"])
+    assert (out / f"checkpoint-{reached + 1}").is_dir()
+
+
+def test_two_processes_train_one_model(
+    latent_cache: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    wanted = flags.denoiser(latent_cache, autoencoder_run, tmp_path / "run", 2)
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import os, sys\n"
+        "from earthgen.training import common, denoiser\n"
+        "from safetensors.torch import save_file\n"
+        "run = common.run\n"
+        "def kept(args, recipe):\n"
+        "    model = run(args, recipe)\n"
+        f"    save_file(model.state_dict(), {str(tmp_path)!r} + '/rank' + os.environ['RANK'] + '.safetensors')\n"
+        "    return model\n"
+        "denoiser.run = kept\n"
+        "denoiser.main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511"]
+    subprocess.run(
+        [*command, str(script), *wanted], check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    a, b = (load_file(tmp_path / f"rank{i}.safetensors") for i in (0, 1))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_cache_of_another_autoencoder_is_refused(
+    latent_cache: Path, tiny_data: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    wanted = flags.autoencoder(tiny_data, tmp_path / "ae", 1)
+    wanted[wanted.index("--latent_channels") + 1] = "6"
+    wanted[wanted.index("--validation_steps") + 1] = "0"
+    autoencoder.main(wanted)
+    with pytest.raises(DataError, match="another autoencoder"):
+        denoiser.main(flags.denoiser(latent_cache, tmp_path / "ae", tmp_path / "run", 1))
