@@ -14,6 +14,7 @@ RECIPES = {
     "latents": "encode a data set once, so that the denoiser trains on cached latents",
     "autoencoder": "train the autoencoder on images",
     "denoiser": "train the denoiser on cached latents and their conditions",
+    "bundle": "put a trained denoiser and its autoencoder together into a model folder",
 }
 
 # Everything after the recipe's name is the recipe's, --help included.
@@ -22,7 +23,7 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE [ARGS]...", help="latents, autoencoder or denoiser.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE [ARGS]...", help="autoencoder, latents, denoiser or bundle.")],
 ) -> None:
     """Train on your own images, or make the bundled model again.
 
@@ -33,6 +34,7 @@ def train(
       latents      encode a data set once, so that the denoiser trains on cached latents
       autoencoder  train the autoencoder on images
       denoiser     train the denoiser on cached latents and their conditions
+      bundle       put a trained denoiser and its autoencoder together into a model folder
 
     \b
     All that follows goes to the recipe, whose flags are named as in diffusers' examples:

