@@ -42,12 +42,12 @@ test: $(VENV)/.dev
 
 # mypy sees the four rooms under the names they are installed by.
 TYPED := build/typed/earthgen
+PARTS := $(wildcard earthgen/*.py) earthgen/py.typed $(patsubst %/__init__.py,%,$(wildcard earthgen/*/__init__.py)) \
+         app pipelines training
 lint: $(VENV)/.dev
 	$(VENV)/bin/python -m ruff check .
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)
-	@for part in earthgen/*.py earthgen/py.typed earthgen/*/__init__.py app pipelines training; do \
-		part=$${part%/__init__.py}; ln -s "$(CURDIR)/$$part" "$(TYPED)/$${part##*/}"; \
-	done
+	@for part in $(PARTS); do ln -s "$(CURDIR)/$$part" $(TYPED)/; done
 	cd build/typed && "$(abspath $(VENV))/bin/python" -m mypy --config-file "$(CURDIR)/pyproject.toml" -p earthgen
 
 format: $(VENV)/.dev

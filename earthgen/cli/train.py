@@ -23,7 +23,7 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE [ARGS]...", help="autoencoder, latents, denoiser or bundle.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE [ARGS]...", help="One of the recipes above.")],
 ) -> None:
     """Train on your own images, or make the bundled model again.
 

@@ -84,10 +84,23 @@ class TestTrain:
         assert result.exit_code == 0
         assert got == [["--output_dir", "x", "--max_train_steps", "3", "--help"]]
 
+    @pytest.mark.parametrize("recipe", train.RECIPES)
+    def test_every_recipe_explains_itself(self, run, monkeypatch, recipe: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["earthgen"])
+        result = run("train", recipe, "--help")
+        assert result.exit_code == 0, result.output
+        assert f"usage: earthgen train {recipe}" in result.stdout
+
+    def test_a_recipes_own_errors_are_exit_code_2(self, run, monkeypatch) -> None:
+        monkeypatch.setattr(sys, "argv", ["earthgen"])
+        result = run("train", "denoiser", "--no_such_flag")
+        assert result.exit_code == 2
+        assert "usage: earthgen train denoiser" in result.stderr
+
     def test_unknown_recipe(self, run) -> None:
         result = run("train", "everything")
         assert result.exit_code == 2
-        assert "`RECIPE` must be one of latents, autoencoder, denoiser, but got 'everything'" in result.stderr
+        assert "`RECIPE` must be one of latents, autoencoder, denoiser, bundle, but got 'everything'" in result.stderr
 
     def test_a_missing_extra_is_named(self, run, monkeypatch: pytest.MonkeyPatch) -> None:
         def lacking(name: str) -> None:
