@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +33,9 @@ class DenoiserOutput(BaseOutput):  # type: ignore[misc]
 PRESETS: dict[str, dict[str, Any]] = {
     # parameters and GFLOPs of one evaluation at 256 px: see `benchmarks/presets.py` and weights.md
     "tiny": {"channels": (32, 48), "blocks": (1, 2), "embedding": 64, "heads": 2},
-    "mini": {"channels": (192, 384), "blocks": (2, 6), "embedding": 384, "heads": 6},
-    "base": {"channels": (320, 640), "blocks": (2, 8), "embedding": 640, "heads": 10},
-    "large": {"channels": (512, 1024), "blocks": (3, 12), "embedding": 1024, "heads": 16},
+    "mini": {"channels": (128, 256), "blocks": (2, 6), "embedding": 256, "heads": 4},
+    "base": {"channels": (192, 384), "blocks": (2, 6), "embedding": 384, "heads": 6},
+    "large": {"channels": (384, 768), "blocks": (3, 10), "embedding": 768, "heads": 12},
 }
 """Sizes: `tiny` for tests, `mini` ships with the package, `base` and `large` want a GPU."""
 
@@ -63,8 +63,8 @@ class Embedder(nn.Sequential):
 class MetadataEmbedding(nn.Module):
     """Time and the conditions that are numbers → one modulation vector a position, (batch, width, rows, columns)."""
 
-    octaves = {"time": 6, "gsd": 5, "position": 5, "date": 2, "cloud": 3, "degradation": 2}
-    inputs = {"time": 1, "gsd": 1, "position": 3, "date": 3, "cloud": 1, "degradation": 1}
+    octaves: ClassVar = {"time": 6, "gsd": 5, "position": 5, "date": 2, "cloud": 3, "degradation": 2}
+    inputs: ClassVar = {"time": 1, "gsd": 1, "position": 3, "date": 3, "cloud": 1, "degradation": 1}
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -208,11 +208,16 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, sample: Tensor, timestep: Tensor | float, conditioning: Conditioning, return_dict: bool = True
     ) -> DenoiserOutput | tuple[Tensor]:
-        """Velocity of `sample` (batch, latent_channels, h, w) at `timestep` (0 clean to 1000 noise; scalar or (batch,)).
+        """Velocity of `sample` (batch, latent_channels, h, w) at `timestep`, 0 clean to 1000 noise, scalar or (batch,).
 
         `h` and `w` are even. The text may be of any number of tokens; fields as `Conditioning` says.
         """
-        if sample.ndim != 4 or sample.shape[1] != self.config.latent_channels or sample.shape[2] % 2 or sample.shape[3] % 2:
+        if (
+            sample.ndim != 4
+            or sample.shape[1] != self.config.latent_channels
+            or sample.shape[2] % 2
+            or sample.shape[3] % 2
+        ):
             wanted = f"(batch, {self.config.latent_channels}, even h, even w)"
             raise ValueError(f"`sample` must be {wanted}, but got {tuple(sample.shape)}")
         given = conditioning
