@@ -85,8 +85,18 @@ class Classifier:
         return cls(fitted, classes, {"fit": asdict(config), "images": len(images)})
 
     def probabilities(self, images: Images, progress: str | None = None) -> NDArray[np.float32]:
-        """Of each class for each image: (number, classes)."""
-        return run(lambda x: self.network(x).softmax(1), images, progress=progress)
+        """Of each class for each image, the mean over the image's eight turns and mirrorings: (number, classes).
+
+        Images that are not square are only mirrored.
+        """
+        square = images.ndim == 4 and images.shape[1] == images.shape[2]
+
+        def mean(x: torch.Tensor) -> torch.Tensor:
+            seen = [x, x.flip(2), x.flip(3), x.flip(2, 3)]
+            seen += [y.transpose(2, 3) for y in seen] if square else []
+            return torch.stack([self.network(y).softmax(1) for y in seen]).mean(0)
+
+        return run(mean, images, progress=progress)
 
     def predict(self, images: Images, progress: str | None = None) -> NDArray[np.int64]:
         """Index of the likeliest class of each image: (number,)."""

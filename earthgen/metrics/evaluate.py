@@ -129,7 +129,7 @@ class _Set:
 
     def measure(self, part: str) -> dict[str, Any]:
         if part == "accuracy":
-            return parts.accuracy(self.generated, self.judge)
+            return parts.accuracy(self.generated, self.partners, self.judge)
         if part == "distances":
             return parts.distances(self.generated, self.partners, self.held_out, self.judge)
         if part == "spectrum":

@@ -44,10 +44,10 @@ class JudgeConfig:
 
 
 JUDGES = {
-    "eurosat": JudgeConfig(64, FitConfig(steps=3_000)),
+    "eurosat": JudgeConfig(64, FitConfig(steps=2_500, batch_size=96)),
     "ucmerced": JudgeConfig(128, FitConfig(steps=2_000, batch_size=64, shift=12), (64, 96, 160, 256), patch=4),
 }
-GSD_FIT = FitConfig(steps=2_500, colour=0.15)
+GSD_FIT = FitConfig(steps=2_500, batch_size=64, colour=0.15)
 GSD_SETS = ("bluemarble", "eurosat_scenes", "naip", "oscd", "ucmerced")
 SQUARES_EACH = 4_000
 """Squares that the reader of GSD is trained on from each of its data sets."""

@@ -39,12 +39,18 @@ PROBES: tuple[tuple[float, float, str, float | None, float | None], ...] = (
 """Prompts that make sense from one GSD up to another, with a place where there is such ground."""
 
 
-def accuracy(generated: LabelledImages, judge: Classifier) -> Record:
-    """How often the class asked for is the class that the judge of real images sees."""
-    seen = judge.predict(shrink(generated.images, judge.about["size"]))
-    held_out = judge.about["held_out"]
-    real = {k: held_out[k] for k in ("images", "accuracy", "mean_over_classes", "by_class")}
-    return {**accuracy_report(generated.labels, seen, generated.classes), "real_held_out": real}
+def accuracy(generated: LabelledImages, partners: LabelledImages, judge: Classifier) -> Record:
+    """How often the class asked for is the class that the judge of real images sees.
+
+    Beside it, how often the judge is right about real images: held-out ones, and the partners, which it was trained on.
+    """
+    reports = []
+    for images in (generated, partners):
+        seen = judge.predict(shrink(images.images, judge.about["size"]))
+        reports.append(accuracy_report(images.labels, seen, images.classes))
+    kept = ("images", "accuracy", "mean_over_classes", "by_class")
+    held_out, known = ({k: r[k] for k in kept} for r in (judge.about["held_out"], reports[1]))
+    return {**reports[0], "real_held_out": held_out, "real_partners": known}
 
 
 def score(

@@ -36,10 +36,11 @@ def markdown(record: dict[str, Any]) -> str:
 def _of_set(record: dict[str, Any], name: str, title: str) -> list[Row]:
     rows: list[Row] = []
     if part := record.get(f"{name}/accuracy"):
-        real = part["real_held_out"]["mean_over_classes"]
+        held_out, partners = (part[f"real_{which}"]["mean_over_classes"] for which in ("held_out", "partners"))
         worst = part["worst_class"]
         aims = ("≥ 95 %; ", "≥ 85 %") if name == "eurosat" else ("", "")
-        rows.append((f"{title}: class asked is the class seen", f"{part['accuracy']:.1%}", f"{aims[0]}real {real:.1%}"))
+        real = f"{aims[0]}real {held_out:.1%} held-out, {partners:.1%} partners"
+        rows.append((f"{title}: class asked is the class seen", f"{part['accuracy']:.1%}", real))
         rows.append((f"{title}: the same, worst class", f"{part['by_class'][worst]:.1%} ({worst})", aims[1]))
     if part := record.get(f"{name}/score"):
         shown = f"{part['ratio']:.3f} = {part['train_on_generated']:.1%} ÷ {part['train_on_real']:.1%}"

@@ -37,6 +37,8 @@ def test_probabilities_and_features_have_their_shapes(fitted, held_out):
     p = fitted.probabilities(held_out.images)
     assert p.shape == (36, 3)
     assert p.sum(1) == pytest.approx(1, abs=1e-5)
+    assert fitted.probabilities(np.rot90(held_out.images, 1, (1, 2)).copy()) == pytest.approx(p, abs=1e-5)
+    assert fitted.probabilities(held_out.images[:, :, :16].copy()).shape == (36, 3)
     assert fitted.features(held_out.images).shape == (36, 16)
 
 

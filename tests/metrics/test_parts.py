@@ -29,11 +29,12 @@ def _swapped(images):
 
 
 def test_accuracy_finds_the_class_that_is_missed(judge, train, labelled):
-    good = parts.accuracy(labelled(10, 3), judge)
+    good = parts.accuracy(labelled(10, 3), train, judge)
     assert good["accuracy"] > 0.9
     assert good["real_held_out"]["accuracy"] > 0.9
+    assert good["real_partners"]["images"] == 60
     some = labelled(10, 3)
-    wrong = parts.accuracy(_swapped(some), judge)
+    wrong = parts.accuracy(_swapped(some), train, judge)
     assert wrong["by_class"]["dark"] < 0.1
     assert wrong["by_class"]["stripes"] > 0.9
     assert wrong["confusion"][0][2] > 8
