@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -26,11 +27,20 @@ COARSE_FACTOR = 4
 """A stage of the cascade refines its coarser image by this factor."""
 
 
-def _number(name: str, value: object, rule: str, low: float, high: float, low_open: bool = False) -> None:
+def check_number(name: str, value: object, rule: str, low: float, high: float, low_open: bool = False) -> None:
     """Raise `ArgumentError` unless `value` is a finite real number in [low, high], or in (low, high]."""
-    ok = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or not low <= value <= high or (low_open and value == low):  # type: ignore[operator, arg-type]
-        raise ArgumentError(name, rule, value)
+    if isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and low <= number <= high and not (low_open and number == low):
+            return
+    raise ArgumentError(name, rule, value)
+
+
+def check_rgb(name: str, image: object) -> None:
+    """Raise `ArgumentError` unless `image` is a uint8 array (height, width, 3) of at least one pixel."""
+    ok = isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+    if not ok or not image.size:  # type: ignore[attr-defined]
+        raise ArgumentError(name, "must be a uint8 array of shape (height, width, 3)", _described(image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +61,9 @@ class Box:
         if not isinstance(self.label, str) or not self.label.strip():
             raise ArgumentError("box.label", "must be a non-empty string", self.label)
         for name in ("cx", "cy", "angle"):
-            _number(f"box.{name}", getattr(self, name), "must be a finite number", -math.inf, math.inf)
+            check_number(f"box.{name}", getattr(self, name), "must be a finite number", -math.inf, math.inf)
         for name in ("width", "height"):
-            _number(f"box.{name}", getattr(self, name), "must be a finite number > 0", 0, math.inf, low_open=True)
+            check_number(f"box.{name}", getattr(self, name), "must be a finite number > 0", 0, math.inf, low_open=True)
 
     @classmethod
     def from_xyxy(cls, label: str, x0: float, y0: float, x1: float, y1: float) -> Box:
@@ -61,10 +71,23 @@ class Box:
         return cls(label, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
 
     def corners(self) -> NDArray[np.float64]:
-        """The four corners, shape (4, 2) as (x, y): top left, top right, bottom right, bottom left of the unturned box."""
+        """The four corners, (4, 2) as (x, y): clockwise from what is the top left before the turn."""
         c, s = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (self.width / 2, self.height / 2)
         return half @ np.array([[c, s], [-s, c]]) + (self.cx, self.cy)
+
+    def overlaps(self, height: int, width: int) -> bool:
+        """Whether any of the box lies in an image of this size: neither's sides keep them apart."""
+        (x0, y0), (x1, y1) = self.corners().min(0), self.corners().max(0)
+        c, s = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        image = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - (self.cx, self.cy)
+        u, v = image @ (c, s), image @ (-s, c)  # the image's corners along the box's own axes
+        apart_for_image = x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height
+        half_width, half_height = self.width / 2, self.height / 2
+        apart_for_box = (
+            u.max() <= -half_width or u.min() >= half_width or v.max() <= -half_height or v.min() >= half_height
+        )
+        return not (apart_for_image or apart_for_box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            _number(f"guidance.{f.name}", getattr(self, f.name), "must be a number from 0 to 50", 0, 50)
+            check_number(f"guidance.{f.name}", getattr(self, f.name), "must be a number from 0 to 50", 0, 50)
 
     @classmethod
     def uniform(cls, weight: float) -> Guidance:
@@ -97,7 +120,10 @@ class Guidance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditions:
-    """Everything an image may be conditioned on. `None` means absent: the model's learned null stands in."""
+    """Everything an image may be conditioned on. `None` means absent: the model's learned null stands in.
+
+    Arrays are kept as read-only views, not copied.
+    """
 
     text: str | None = None
     """A sentence. The empty string is the same as absent."""
@@ -133,36 +159,58 @@ class Conditions:
                 raise ArgumentError("text", rule, self.text)
         if self.gsd is not None:
             rule = f"must be a number of metres a pixel from {GSD_RANGE[0]} to {GSD_RANGE[1]:.0f}"
-            _number("gsd", self.gsd, rule, *GSD_RANGE)
+            check_number("gsd", self.gsd, rule, *GSD_RANGE)
         if (self.lat is None) != (self.lon is None):
             missing, given = ("lon", "lat") if self.lon is None else ("lat", "lon")
             raise ArgumentError(missing, f"must be given together with `{given}`", None)
         if self.lat is not None:
-            _number("lat", self.lat, "must be degrees north from -90 to 90", -90, 90)
-            _number("lon", self.lon, "must be degrees east from -180 to 180", -180, 180)
+            check_number("lat", self.lat, "must be degrees north from -90 to 90", -90, 90)
+            check_number("lon", self.lon, "must be degrees east from -180 to 180", -180, 180)
         if self.date is not None and not isinstance(self.date, dt.date):
             raise ArgumentError("date", "must be a datetime.date", self.date)
+        if isinstance(self.date, dt.datetime):
+            object.__setattr__(self, "date", self.date.date())
         if self.cloud_cover is not None:
-            _number("cloud_cover", self.cloud_cover, "must be a fraction from 0 to 1", 0, 1)
-        _number("coarse_degradation", self.coarse_degradation, "must be from 0 to 1", 0, 1)
-        if self.boxes is not None:
-            object.__setattr__(self, "boxes", tuple(self.boxes))
-            for box in self.boxes:
-                if not isinstance(box, Box):
-                    raise ArgumentError("boxes", "must hold earthgen.Box objects", box)
-        object.__setattr__(self, "mask_classes", tuple(self.mask_classes))
+            check_number("cloud_cover", self.cloud_cover, "must be a fraction from 0 to 1", 0, 1)
+        check_number("coarse_degradation", self.coarse_degradation, "must be from 0 to 1", 0, 1)
+        self._check_boxes()
         self._check_mask()
+        self._check_known()
+        if self.coarse is not None:
+            check_rgb("coarse", self.coarse)
+        for name in ("mask", "known", "known_mask", "coarse"):
+            if getattr(self, name) is not None:
+                view = getattr(self, name).view()
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
+
+    def _check_boxes(self) -> None:
+        if self.boxes is None:
+            return
+        if not isinstance(self.boxes, Iterable):
+            raise ArgumentError("boxes", "must be a sequence of earthgen.Box objects", self.boxes)
+        object.__setattr__(self, "boxes", tuple(self.boxes))
+        for box in self.boxes:
+            if not isinstance(box, Box):
+                raise ArgumentError("boxes", "must hold earthgen.Box objects", box)
+
+    def _check_known(self) -> None:
         if (self.known is None) != (self.known_mask is None):
             missing = "known_mask" if self.known_mask is None else "known"
             raise ArgumentError(missing, "must be given together with its pair (`known`, `known_mask`)", None)
-        for name in ("known", "coarse"):
-            self._check_rgb(name, getattr(self, name))
-        if self.known is not None and self.known_mask is not None:
-            if self.known_mask.shape != self.known.shape[:2] or self.known_mask.dtype != np.bool_:
-                rule = f"must be a boolean array of shape {self.known.shape[:2]}, as `known` has"
-                raise ArgumentError("known_mask", rule, (self.known_mask.dtype, self.known_mask.shape))
+        if self.known is None:
+            return
+        check_rgb("known", self.known)
+        mask = self.known_mask
+        if not isinstance(mask, np.ndarray) or mask.shape != self.known.shape[:2] or mask.dtype != np.bool_:
+            rule = f"must be a boolean array of shape {self.known.shape[:2]}, as `known` has"
+            raise ArgumentError("known_mask", rule, _described(mask))
 
     def _check_mask(self) -> None:
+        names: object = self.mask_classes
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise ArgumentError("mask_classes", "must be a sequence of names", names)
+        object.__setattr__(self, "mask_classes", tuple(self.mask_classes))
         if self.mask is None:
             return
         if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype != np.uint8:
@@ -173,13 +221,6 @@ class Conditions:
         if wrong.size:
             rule = f"must hold indices below {len(self.mask_classes)} (len(mask_classes)), or 255 for unknown"
             raise ArgumentError("mask", rule, wrong[:8].tolist())
-
-    @staticmethod
-    def _check_rgb(name: str, image: object) -> None:
-        if image is None:
-            return
-        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ArgumentError(name, "must be a uint8 array of shape (height, width, 3)", _described(image))
 
     def check_size(self, height: int, width: int) -> None:
         """Raise `ArgumentError` unless every raster and box fits an image of this size in pixels."""
@@ -192,8 +233,7 @@ class Conditions:
                 rule = f"must be 1/{COARSE_FACTOR} of the image's size, rounded up: {want}"
                 raise ArgumentError("coarse", rule, self.coarse.shape[:2])
         for box in self.boxes or ():
-            (x0, y0), (x1, y1) = box.corners().min(0), box.corners().max(0)
-            if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+            if not box.overlaps(height, width):
                 raise ArgumentError("boxes", f"must overlap the image of {width} x {height} pixels", box)
 
     def present(self) -> dict[str, bool]:
@@ -225,15 +265,20 @@ class Conditions:
                 digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
                 value = {"shape": list(value.shape), "sha256": digest}
             elif f.name == "boxes":
-                value = [{s: getattr(box, s) for s in Box.__slots__} for box in value]
+                value = [{f.name: _plain(getattr(box, f.name)) for f in fields(Box)} for box in value]
             elif isinstance(value, dt.date):
                 value = value.isoformat()
             elif f.name == "mask_classes":
                 value = list(value)
-            record[f.name] = value
+            record[f.name] = _plain(value)
         if self.coarse is None:
             record.pop("coarse_degradation")
         return record
+
+
+def _plain(value: object) -> object:
+    """A numpy number as Python's own, which JSON knows; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _described(value: object) -> object:
