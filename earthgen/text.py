@@ -31,7 +31,7 @@ def minilm_folder() -> Path:
 def load_text_encoder(
     dtype: torch.dtype = torch.float32, encoder_folder: Path | None = None, tokenizer_folder: Path | None = None
 ) -> tuple[Any, Any]:
-    """The frozen encoder and its tokenizer (transformers' `BertModel`, `BertTokenizerFast`), packaged or from folders."""
+    """The frozen encoder and its tokenizer (`BertModel`, `BertTokenizerFast`), as packaged or from folders."""
     from transformers import BertModel, BertTokenizerFast
 
     packaged = minilm_folder() if encoder_folder is None or tokenizer_folder is None else None

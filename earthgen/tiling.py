@@ -55,6 +55,12 @@ def apply_tiled(
     return result
 
 
+def _device(autoencoder: EarthAutoencoder) -> torch.device:
+    """Where it computes, which is not where it lies while accelerate's hooks offload it."""
+    hook = getattr(autoencoder, "_hf_hook", None)
+    return getattr(hook, "execution_device", None) or autoencoder.device
+
+
 def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
     """Latents of RGB images (batch, 3, height, width) in [-1, 1] of any size divisible by 8."""
     factor = autoencoder.spatial_factor
@@ -62,8 +68,8 @@ def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
 
     def window(rows: slice, columns: slice) -> Tensor:
         part = x[..., rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
-        part = part.to(autoencoder.device, autoencoder.dtype).contiguous(memory_format=torch.channels_last)
-        return autoencoder.encode(part).latent  # type: ignore[no-any-return]
+        part = part.to(_device(autoencoder), autoencoder.dtype).contiguous(memory_format=torch.channels_last)
+        return autoencoder.encode(part).latent
 
     return apply_tiled(window, x.shape[2] // factor, x.shape[3] // factor, LATENT_TILE, halo)
 
@@ -73,7 +79,7 @@ def decode_tiled(autoencoder: EarthAutoencoder, z: Tensor) -> Tensor:
     halo = autoencoder.receptive_field[1]
 
     def window(rows: slice, columns: slice) -> Tensor:
-        part = z[..., rows, columns].to(autoencoder.device, autoencoder.dtype)
-        return autoencoder.decode(part.contiguous(memory_format=torch.channels_last)).sample  # type: ignore[no-any-return]
+        part = z[..., rows, columns].to(_device(autoencoder), autoencoder.dtype)
+        return autoencoder.decode(part.contiguous(memory_format=torch.channels_last)).sample
 
     return apply_tiled(window, z.shape[2], z.shape[3], LATENT_TILE, halo, autoencoder.spatial_factor)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
 import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from earthgen.conditions import Conditions, Guidance
+from earthgen.conditions import Conditions, Guidance, check_number, check_rgb
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
@@ -33,6 +36,12 @@ class EarthPipelineOutput(BaseOutput):  # type: ignore[misc]
     """PIL images, or an array (batch, height, width, 3) or tensor (batch, 3, height, width) in [0, 1], or latents."""
 
 
+def _check_whole(name: str, value: object, rule: str, low: int, high: int = sys.maxsize) -> None:
+    """Raise `ArgumentError` unless `value` is a whole number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
+        raise ArgumentError(name, rule, value)
+
+
 def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple[float, Conditioning]]:
     """Which evaluations guidance needs: the velocity is the sum of weight × evaluation.
 
@@ -41,7 +50,7 @@ def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple
 
         v = v(∅ ∪ S₁) + Σ wₖ (v(S₁ ∪ … ∪ Sₖ) - v(S₁ ∪ … ∪ Sₖ₋₁))
     """
-    given = {name: getattr(guidance, name) for name in Guidance.__dataclass_fields__}
+    given = {f.name: getattr(guidance, f.name) for f in fields(Guidance)}
     given = {n: w for n, w in given.items() if w != 0 and bool(conditioning.is_present(n).any())}
     kept = {"known"} | {n for n, w in given.items() if w == 1}
     stages = [(1.0, frozenset(kept))]
@@ -50,7 +59,7 @@ def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple
         stages[-1] = (last - weight, before)
         kept = kept | {n for n, w in given.items() if w == weight}
         stages.append((weight, frozenset(kept)))
-    return [(w, conditioning.keep(names)) for w, names in stages if w != 0]
+    return [(w, conditioning.keep(names)) for w, names in stages]
 
 
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -61,12 +70,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
-    _callback_tensor_inputs = ["latents"]
+    _callback_tensor_inputs: ClassVar = ["latents"]
 
     def __init__(
         self, unet: EarthUNet, vae: EarthAutoencoder, text_encoder: Any, tokenizer: Any, scheduler: Any
     ) -> None:
         super().__init__()
+        for model in (unet, vae):
+            model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
         self.register_modules(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
         self.image_processor = VaeImageProcessor(vae_scale_factor=vae.spatial_factor)
 
@@ -79,10 +90,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             WeightsError: Nothing is there, a file is damaged or altered, or the weights are not safetensors.
         """
-        pipeline = cls(**load_components(pretrained_model_name_or_path, **kwargs))
-        for model in (pipeline.unet, pipeline.vae):
-            model.to(memory_format=torch.channels_last)
-        return pipeline
+        return cls(**load_components(pretrained_model_name_or_path, **kwargs))
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Write a folder that `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` loads too."""
@@ -96,23 +104,55 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         width: int,
         num_inference_steps: int,
         strength: float,
+        guidance_interval: tuple[float, float],
         generator: Any,
+        latents: Tensor | None,
         output_type: str,
+        callback_tensors: Sequence[str],
     ) -> None:
         """Raise `ArgumentError` unless the call's arguments make sense."""
         for name, side in (("height", height), ("width", width)):
-            if not isinstance(side, int) or not 8 <= side <= MAX_SIDE:
-                raise ArgumentError(name, f"must be a whole number of pixels from 8 to {MAX_SIDE}", side)
-        if not isinstance(num_inference_steps, int) or not 1 <= num_inference_steps <= 1000:
-            raise ArgumentError("num_inference_steps", "must be a whole number from 1 to 1000", num_inference_steps)
-        if not 0 < strength <= 1:
-            raise ArgumentError("strength", "must be above 0 and at most 1", strength)
+            _check_whole(name, side, f"must be a whole number of pixels from 8 to {MAX_SIDE}", 8, MAX_SIDE)
+        _check_whole("num_inference_steps", num_inference_steps, "must be a whole number from 1 to 1000", 1, 1000)
+        check_number("strength", strength, "must be above 0 and at most 1", 0, 1, low_open=True)
+        rule = "must be two noise levels, 0 <= low <= high <= 1"
+        if not isinstance(guidance_interval, (tuple, list)) or len(guidance_interval) != 2:
+            raise ArgumentError("guidance_interval", rule, guidance_interval)
+        low, high = guidance_interval
+        check_number("guidance_interval", high, rule, 0, 1)
+        check_number("guidance_interval", low, rule, 0, high)
         if isinstance(generator, list) and len(generator) != len(conditions):
-            raise ArgumentError("generator", f"must be one, or a list of {len(conditions)}, one an image", len(generator))
+            rule = f"must be one, or a list of {len(conditions)}, one an image"
+            raise ArgumentError("generator", rule, f"{len(generator)} of them")
+        for one in generator if isinstance(generator, list) else [generator]:
+            if one is not None and not isinstance(one, torch.Generator):
+                raise ArgumentError("generator", "must be a torch.Generator, a list of them, or None", one)
+        shape = self.latents_shape(len(conditions), height, width)
+        if latents is not None and (not isinstance(latents, Tensor) or tuple(latents.shape) != shape):
+            got = tuple(latents.shape) if isinstance(latents, Tensor) else latents
+            raise ArgumentError("latents", f"must be a tensor of shape {shape}", got)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ArgumentError("output_type", 'must be "pil", "np", "pt" or "latent"', output_type)
+        if set(callback_tensors) - set(self._callback_tensor_inputs):
+            rule = f"must be among {self._callback_tensor_inputs}"
+            raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
         for c in conditions:
             c.check_size(height, width)
+
+    def latents_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Shape of the latents of images of this size in pixels: 8 px each, to the next 16 px in all."""
+        rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width))
+        return batch, self.unet.config.latent_channels, rows, columns
+
+    def set_noise_levels(self, num_inference_steps: int, device: Any) -> list[float]:
+        """Set the scheduler's steps. Returns the noise level (1 noise, 0 clean) before each and after the last."""
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        sigmas = getattr(self.scheduler, "sigmas", None)
+        kind = self.scheduler.config.get("prediction_type", "flow_prediction")
+        if sigmas is None or float(sigmas.max()) > 1.001 or kind != "flow_prediction":
+            rule = 'must be for flow matching: FlowMatch…, or `use_flow_sigmas` and `prediction_type="flow_prediction"`'
+            raise ArgumentError("scheduler", rule, type(self.scheduler).__name__)
+        return [float(sigma) for sigma in sigmas]
 
     def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
         """The guided velocity of `latents`, computed in tiles where they are many."""
@@ -156,7 +196,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         callback_on_step_end: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **metadata: Any,
-    ) -> EarthPipelineOutput | tuple[Any]:
+    ) -> EarthPipelineOutput:
         """Generate images.
 
         Args:
@@ -170,16 +210,18 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             num_inference_steps: Denoising steps; 20 by default.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
             guidance: A weight for each condition, in place of `guidance_scale`.
-            guidance_interval: Noise levels (0 clean, 1 noise) between which guidance acts; elsewhere all conditions
-                have weight 1, which saves evaluations (Kynkäänniemi et al. 2024).
+            guidance_interval: Noise levels (0 clean, 1 noise) between which guidance acts; elsewhere every weight but
+                0 counts as 1, which saves evaluations (Kynkäänniemi et al. 2024).
             num_images_per_prompt: Images for each prompt.
-            image: Start from this RGB image rather than from noise (image to image); it sets height and width.
+            image: Start from this image (PIL, or uint8 RGB array) rather than from noise (image to image); it sets
+                height and width.
             strength: With `image`: how much of it to replace, from just above 0 to 1.
             generator: One for all images, or one an image, each image then being independent of its batch.
-            latents: Initial noise (batch, channels, h, w) in place of the generator's.
+            latents: Initial noise in place of the generator's, of the shape that `latents_shape` says.
             output_type: "pil", "np", "pt" or "latent".
             return_dict: False for a plain tuple.
-            callback_on_step_end: Called as (pipeline, step, timestep, tensors) and may return changed tensors.
+            callback_on_step_end: Called as (pipeline, step, timestep, tensors); returns them, changed or not. It may
+                set `pipeline._interrupt` to end after this step.
             callback_on_step_end_tensor_inputs: Names of the tensors the callback gets: "latents".
             metadata: Other fields of `Conditions`: date, cloud_cover, boxes, mask, mask_classes, known, known_mask,
                 coarse, coarse_degradation.
@@ -188,59 +230,58 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             ArgumentError: An argument breaks a rule; the message names argument, rule and value.
         """
         steps = DEFAULT_STEPS if num_inference_steps is None else num_inference_steps
-        source = None if image is None else np.asarray(image.convert("RGB") if isinstance(image, PIL.Image.Image) else image)
+        source = np.asarray(image.convert("RGB")) if isinstance(image, PIL.Image.Image) else image
         if source is not None:
-            Conditions(known=source, known_mask=np.zeros(source.shape[:2], bool))  # the same rules hold
+            check_rgb("image", source)
             height, width = source.shape[:2]
         wanted = self._wanted(prompt, conditions, num_images_per_prompt, gsd=gsd, lat=lat, lon=lon, **metadata)
-        if guidance is not None and guidance_scale is not None:
-            raise ArgumentError("guidance_scale", "must be absent where `guidance` is given", guidance_scale)
-        weights = guidance or (Guidance() if guidance_scale is None else Guidance.uniform(guidance_scale))
-        self.check_inputs(wanted, height, width, steps, strength, generator, output_type)
-
+        weights = self._weights(guidance, guidance_scale)
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        self.check_inputs(
+            wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
+            callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
         device = self._execution_device
+        levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
+
         given = conditioning_of(wanted, height, width, self.vae, self.text_encoder, self.tokenizer)
         given = given.to(device, self.unet.dtype)
-        chain = guidance_chain(given, weights)
-        plain = [(1.0, given)]
+        guided = guidance_chain(given, weights)
+        unguided = [(1.0, guided[-1][1])]  # the last has every condition whose weight is not 0
+        known_flag = given.is_present("known").view(-1, 1, 1, 1)
+        has_known = bool(known_flag.any())
 
-        rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width))
-        shape = (len(wanted), self.unet.config.latent_channels, rows, columns)
         if latents is None:
+            shape = self.latents_shape(len(wanted), height, width)
             noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        elif tuple(latents.shape) == shape:
-            noise = latents.to(device, torch.float32)
         else:
-            raise ArgumentError("latents", f"must have the shape {shape}", tuple(latents.shape))
-
-        self.scheduler.set_timesteps(steps, device=device)
-        timesteps, first = self.scheduler.timesteps, 0
-        x = noise
+            noise = latents.to(device, torch.float32)
+        x, first = noise, 0
         if source is not None:
-            first = min(round(len(timesteps) * (1 - strength)), len(timesteps) - 1)
-            if hasattr(self.scheduler, "set_begin_index"):
-                self.scheduler.set_begin_index(first)
-            sigma = self.scheduler.sigmas[first].to(device)
-            x = (1 - sigma) * image_latents(source, self.vae).to(device) + sigma * noise
+            # Whole steps: a scheduler of second order (Heun) lists each but the first twice.
+            first = min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
+            x = (1 - levels[first]) * image_latents(source, self.vae).to(device) + levels[first] * noise
+        self.scheduler.set_begin_index(first)
 
         accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generator} if accepts_generator else {}
-        known_flag = given.is_present("known").view(-1, 1, 1, 1)
+        self._interrupt = False
         with self.progress_bar(total=len(timesteps) - first) as bar:
             for i, t in enumerate(timesteps[first:], first):
-                sigma = float(self.scheduler.sigmas[i])
-                guided = guidance_interval[0] <= sigma <= guidance_interval[1]
-                v = self.velocity(x, t, chain if guided else plain)
-                x = self.scheduler.step(v, t, x, return_dict=False, **extra)[0]
-                if bool(known_flag.any()):
+                chain = guided if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
+                x = self.scheduler.step(self.velocity(x, t, chain), t, x, return_dict=False, **extra)[0]
+                if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.
-                    level = float(self.scheduler.sigmas[i + 1])
+                    level = levels[i + 1]
                     here = given.known_mask.float() * known_flag
                     x = x * (1 - here) + here * ((1 - level) * given.known.float() + level * noise)
                 if callback_on_step_end is not None:
-                    tensors = {name: {"latents": x}[name] for name in callback_on_step_end_tensor_inputs}
+                    tensors = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
                     x = callback_on_step_end(self, i, t, tensors).pop("latents", x)
                 bar.update()
+                if self._interrupt:
+                    break
 
         images: Any = x
         if output_type != "latent":
@@ -248,25 +289,44 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             pixels = self._keep_known(pixels, wanted)
             images = self.image_processor.postprocess(pixels, output_type=output_type)
         self.maybe_free_model_hooks()
-        return EarthPipelineOutput(images=images) if return_dict else (images,)
+        return EarthPipelineOutput(images=images) if return_dict else (images,)  # type: ignore[return-value]
 
     @staticmethod
-    def _wanted(prompt: Any, conditions: Any, each: int, **fields: Any) -> list[Conditions]:
+    def _weights(guidance: Guidance | None, guidance_scale: float | None) -> Guidance:
+        """The weight of every condition."""
+        if guidance is None:
+            if guidance_scale is None:
+                return Guidance()
+            check_number("guidance_scale", guidance_scale, "must be a number from 0 to 50", 0, 50)
+            return Guidance.uniform(guidance_scale)
+        if not isinstance(guidance, Guidance):
+            raise ArgumentError("guidance", "must be an earthgen.Guidance", guidance)
+        if guidance_scale is not None:
+            raise ArgumentError("guidance_scale", "must be absent where `guidance` is given", guidance_scale)
+        return guidance
+
+    @staticmethod
+    def _wanted(prompt: Any, conditions: Any, each: int, **metadata: Any) -> list[Conditions]:
         """The conditions of every image of the call."""
+        _check_whole("num_images_per_prompt", each, "must be a whole number from 1", 1)
         if conditions is not None:
-            if prompt is not None or any(v is not None for v in fields.values()):
-                raise ArgumentError("prompt", "and the metadata must be absent where `conditions` are given", prompt)
-            wanted = [conditions] if isinstance(conditions, Conditions) else list(conditions)
+            for name, value in {"prompt": prompt, **metadata}.items():
+                if value is not None:
+                    raise ArgumentError(name, "must be absent where `conditions` are given", value)
+            wanted = [conditions] if isinstance(conditions, Conditions) else conditions
+            if not isinstance(wanted, (list, tuple)) or not all(isinstance(c, Conditions) for c in wanted):
+                raise ArgumentError("conditions", "must be earthgen.Conditions, or a list of them", conditions)
         else:
-            unknown = set(fields) - set(Conditions.__dataclass_fields__)
-            if unknown:
-                raise ArgumentError("metadata", "must name fields of earthgen.Conditions", sorted(unknown))
+            names = {f.name for f in fields(Conditions)} - {"text"}
+            for name, value in metadata.items():
+                if name not in names:
+                    raise ArgumentError(name, f"is no argument and no condition ({', '.join(sorted(names))})", value)
+            if prompt is not None and not isinstance(prompt, (str, Iterable)):
+                raise ArgumentError("prompt", "must be a string, a list of strings, or None", prompt)
             prompts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
-            wanted = [Conditions(text=p, **fields) for p in prompts]
+            wanted = [Conditions(text=p, **metadata) for p in prompts]
         if not wanted:
-            raise ArgumentError("prompt", "must not be an empty list", prompt)
-        if not isinstance(each, int) or each < 1:
-            raise ArgumentError("num_images_per_prompt", "must be a whole number from 1", each)
+            raise ArgumentError("prompt" if conditions is None else "conditions", "must not be an empty list", [])
         return [c for c in wanted for _ in range(each)]
 
     @staticmethod
@@ -275,6 +335,6 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         for i, c in enumerate(wanted):
             if c.known is not None and c.known_mask is not None:
                 known = torch.from_numpy(c.known.copy()).permute(2, 0, 1).to(pixels) / 127.5 - 1
-                keep = torch.from_numpy(c.known_mask).to(pixels.device)
+                keep = torch.from_numpy(c.known_mask.copy()).to(pixels.device)
                 pixels[i] = torch.where(keep, known, pixels[i])
         return pixels

@@ -13,7 +13,7 @@ import torch
 from earthgen.errors import WeightsError
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.text import load_text_encoder
-from earthgen.weights import SUMS, check, check_safetensors, resolve, write_sums
+from earthgen.weights import check, check_safetensors, resolve, write_sums
 
 INDEX = "model_index.json"
 SHIMS = {
@@ -29,7 +29,8 @@ def default_dtype() -> torch.dtype:
     """bfloat16 where the machine computes with it, which is about twice as fast; else float32."""
     if torch.cuda.is_available():
         return torch.bfloat16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
 
 
 def checked(name_or_path: str | os.PathLike[str]) -> Path:
@@ -37,8 +38,7 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
     folder = resolve(name_or_path)
     if not (folder / INDEX).is_file():
         raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
-    if (folder / SUMS).is_file():
-        check(folder)
+    check(folder)
     for component in ("unet", "vae"):
         found = sorted((folder / component).glob("*.safetensors"))
         if not found:
@@ -59,7 +59,7 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("vae", EarthAutoencoder)):
         if name not in components:
-            components[name] = kind.from_pretrained(folder / name, torch_dtype=dtype, use_safetensors=True).eval()
+            components[name] = _model(kind, folder / name, dtype)
     if "scheduler" not in components:
         scheduler = getattr(diffusers, index["scheduler"][1])
         components["scheduler"] = scheduler.from_pretrained(folder / "scheduler")
@@ -71,6 +71,16 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     return components
 
 
+def _model(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A model whose weights are exactly the folder's: diffusers would leave what is missing at random."""
+    options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    model, info = kind.from_pretrained(folder, **options)
+    wrong = {what: names for what, names in info.items() if names}
+    if wrong:
+        raise WeightsError(f"the weights in {folder} do not fit {kind.__name__}: {wrong}")
+    return model.eval()
+
+
 def finish_saved_folder(folder: str | os.PathLike[str]) -> None:
     """Name our classes in the way plain diffusers finds them, and write the checksums."""
     root = Path(folder)
@@ -79,7 +89,8 @@ def finish_saved_folder(folder: str | os.PathLike[str]) -> None:
     for component, (module, home, name) in SHIMS.items():
         key = "_class_name" if component == "." else component
         index[key] = [module, name]
-        shim = f'"""Where diffusers finds `{name}`: pip install earthgen."""\n\nfrom {home} import {name}\n\n__all__ = ["{name}"]\n'
+        shim = f'"""Where diffusers finds `{name}`: pip install earthgen."""\n\nfrom {home} import {name}\n'
+        shim += f'\n__all__ = ["{name}"]\n'
         (root / component / f"{module}.py").write_text(shim)
     path.write_text(json.dumps(index, indent=2) + "\n")
     write_sums(root)

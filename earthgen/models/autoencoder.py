@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 
 @dataclass
 class EncoderOutput(BaseOutput):  # type: ignore[misc]
     latent: Tensor
-    """(batch, latent_channels, height / 8, width / 8), each channel of mean 0 and standard deviation 1 over the training data."""
+    """(batch, latent_channels, height / 8, width / 8); over the training data of mean 0 and deviation 1."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.PixelShuffle(2),
         )
 
-        # Without normalisation the path around the residual blocks must carry signals at their own scale from the start.
+        # Without normalisation the path around the residual blocks must carry signals at their own scale at first.
         for layer in (*self.encoder, *self.decoder):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
@@ -103,6 +103,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         std = self.config.latents_std or [1.0] * channels
         return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(std).view(1, -1, 1, 1)
 
+    @apply_forward_hook
     def encode(self, x: Tensor) -> EncoderOutput:
         """Latents of RGB images (batch, 3, height, width) in [-1, 1]; height and width divisible by 8."""
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 8 or x.shape[3] % 8:
@@ -111,6 +112,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         mean, std = self._statistics(z)
         return EncoderOutput(latent=(z - mean) / std)
 
+    @apply_forward_hook
     def decode(self, z: Tensor) -> DecoderOutput:
         """RGB images (batch, 3, height, width) of latents (batch, latent_channels, height / 8, width / 8)."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:

@@ -78,14 +78,14 @@ class Conditioning:
         """(batch,) bool."""
         return self.present[:, CONDITION_NAMES.index(name)]
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
-        """On another device; floating tensors in another precision, but the metadata, which need float32."""
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
+        """On another device; floating tensors in another precision, if one is given, but the metadata stay float32."""
         numbers = {"gsd", "position", "date", "cloud", "degradation"}
         moved = {}
         for f in fields(self):
             value: Tensor = getattr(self, f.name)
-            floating = value.is_floating_point() and f.name not in numbers
-            moved[f.name] = value.to(device, dtype) if floating else value.to(device)
+            cast = dtype is not None and value.is_floating_point() and f.name not in numbers
+            moved[f.name] = value.to(device, dtype) if cast else value.to(device)
         return Conditioning(**moved)
 
     def __getitem__(self, rows: slice) -> Conditioning:

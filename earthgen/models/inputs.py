@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from earthgen.conditions import CONDITION_NAMES, Conditions
@@ -54,6 +55,14 @@ def known_latents(mask: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
     p = PIXELS_PER_LATENT
     cells = padded.reshape(size[0] // p, p, size[1] // p, p).all((1, 3))
     return torch.from_numpy(cells)[None, None].float()
+
+
+def filled(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """An image whose unknown pixels are those nearest that are known, so that none of what they held is coded."""
+    if known.all() or not known.any():
+        return image
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return image[tuple(nearest)]
 
 
 @torch.no_grad()
@@ -117,7 +126,7 @@ def conditioning_of(
         for i, c in enumerate(conditions):
             if c.known is not None and c.known_mask is not None:
                 masks[i] = known_latents(c.known_mask, size)[0]
-                known[i] = encode(c.known)[0] * masks[i]
+                known[i] = encode(filled(c.known, c.known_mask))[0] * masks[i]
         tensors |= {"known": known, "known_mask": masks}
     if any_has("coarse"):
         coarse = torch.zeros(batch, channels, rows, columns)

@@ -13,9 +13,7 @@ from earthgen.layout import CELL, CLASS_DIM, LAYOUT_CHANNELS, class_vectors, pai
 VECTORS = {"a": np.full(CLASS_DIM, 1, np.float32), "b": np.full(CLASS_DIM, -2, np.float32)}
 
 
-@given(
-    cx=st.floats(20, 44), cy=st.floats(20, 44), w=st.floats(2, 30), h=st.floats(2, 30), angle=st.floats(-180, 180)
-)
+@given(cx=st.floats(20, 44), cy=st.floats(20, 44), w=st.floats(2, 30), h=st.floats(2, 30), angle=st.floats(-180, 180))
 @settings(max_examples=60, deadline=None)
 def test_coverage_sums_to_the_box_area(cx: float, cy: float, w: float, h: float, angle: float) -> None:
     field = paint_boxes([Box("a", cx, cy, w, h, angle)], VECTORS, 64, 64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import nn
@@ -9,8 +11,10 @@ from torch import nn
 from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.tiling import apply_tiled, tiles
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def awake(model: nn.Module) -> nn.Module:
+
+def awake(model: Module) -> Module:
     """Give layers that start at zero some weight: a network that ignores its inputs would pass any test of locality."""
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
@@ -106,7 +110,7 @@ def test_tiles_of_the_autoencoder_equal_the_whole(autoencoder: EarthAutoencoder)
 
 @pytest.mark.parametrize(("length", "tile", "halo"), [(10, 4, 2), (4, 4, 8), (1, 4, 0), (33, 8, 6)])
 def test_tiles_cover_each_position_once(length: int, tile: int, halo: int) -> None:
-    seen = []
+    seen: list[int] = []
     for read, write, keep in tiles(length, tile, halo):
         assert range(length)[read][keep] == range(length)[write]
         seen += range(length)[write]

@@ -1,0 +1,122 @@
+"""Guidance: each condition pulls with its own weight, and what is not needed is not evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earthgen.conditions import CONDITION_NAMES, Conditions, Guidance
+from earthgen.models import Conditioning
+from earthgen.pipelines.earth import guidance_chain
+
+GUIDED = [f.name for f in fields(Guidance)]
+WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7]) | st.floats(0, 50)
+GUIDANCES = st.builds(Guidance, **dict.fromkeys(GUIDED, WEIGHTS))
+PRESENT = st.sets(st.sampled_from(CONDITION_NAMES))
+
+
+def conditioning(*present: set[str]) -> Conditioning:
+    """A batch whose images have these conditions."""
+    flags = torch.tensor([[n in names for n in CONDITION_NAMES] for names in present])
+    return replace(Conditioning.none(len(present), 4), present=flags)
+
+
+def names_of(c: Conditioning, image: int = 0) -> set[str]:
+    return {n for n, flag in zip(CONDITION_NAMES, c.present[image].tolist(), strict=True) if flag}
+
+
+@given(guidance=GUIDANCES, present=PRESENT)
+@settings(deadline=None)
+def test_each_condition_counts_as_often_as_its_weight_says(guidance: Guidance, present: set[str]) -> None:
+    # In a network to whose velocity each condition adds something of its own, guidance multiplies what it adds.
+    chain = guidance_chain(conditioning(present), guidance)
+    assert sum(w for w, _ in chain) == pytest.approx(1)
+    for name in CONDITION_NAMES:
+        wanted = (getattr(guidance, name) if name != "known" else 1.0) if name in present else 0.0
+        assert sum(w for w, c in chain if name in names_of(c)) == pytest.approx(wanted, abs=1e-9), name
+
+
+@given(guidance=GUIDANCES, present=PRESENT)
+@settings(deadline=None)
+def test_only_distinct_weights_of_what_is_there_cost_evaluations(guidance: Guidance, present: set[str]) -> None:
+    distinct = {getattr(guidance, n) for n in present - {"known"}} - {0, 1}
+    assert len(guidance_chain(conditioning(present), guidance)) == 1 + len(distinct)
+
+
+def test_weights_of_one_are_a_single_evaluation_of_everything() -> None:
+    everything = set(CONDITION_NAMES)
+    ((weight, given_),) = guidance_chain(conditioning(everything), replace(Guidance.uniform(1), coarse=1))
+    assert weight == 1 and names_of(given_) == everything
+
+
+def test_a_batch_takes_the_union_of_what_its_images_need() -> None:
+    chain = guidance_chain(conditioning({"text"}, {"gsd"}), Guidance(text=2, gsd=3))
+    assert [w for w, _ in chain] == [-1, -1, 3]
+    assert [names_of(c, 0) for _, c in chain] == [set(), {"text"}, {"text"}]
+    assert [names_of(c, 1) for _, c in chain] == [set(), set(), {"gsd"}]
+
+
+def counted(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[Conditioning]:
+    """What the denoiser is given, evaluation by evaluation."""
+    seen = []
+    forward = pipe.unet.forward
+
+    def record(sample: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning) -> object:
+        seen.append(conditioning)
+        return forward(sample, timestep, conditioning)
+
+    monkeypatch.setattr(pipe.unet, "forward", record)
+    return seen
+
+
+def test_a_call_evaluates_what_the_chain_says(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(pipe, monkeypatch)
+    options = {"height": 32, "width": 32, "num_inference_steps": 3, "output_type": "latent"}
+    pipe("a river", gsd=10, guidance_scale=1, **options)
+    assert len(seen) == 3
+    pipe(None, guidance_scale=7, **options)
+    assert len(seen) == 3 + 3
+    pipe("a river", gsd=10, guidance=Guidance(text=3, gsd=2), **options)
+    assert len(seen) == 6 + 9
+
+
+def test_a_condition_of_weight_zero_is_as_if_absent(pipe: Any) -> None:
+    options = {"height": 32, "width": 32, "num_inference_steps": 3, "output_type": "latent"}
+
+    def latents(gsd: float | None, **more: object) -> torch.Tensor:
+        return pipe("a river", gsd=gsd, generator=torch.Generator().manual_seed(0), **options, **more).images
+
+    for interval in ((0.0, 1.0), (0.0, 0.4), (0.9, 0.9)):
+        with_gsd = latents(10, guidance=Guidance(gsd=0), guidance_interval=interval)
+        assert torch.equal(with_gsd, latents(None, guidance_interval=interval)), interval
+        assert not torch.equal(with_gsd, latents(10, guidance_interval=interval)), interval
+
+
+def test_outside_its_interval_guidance_costs_nothing(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(pipe, monkeypatch)
+    options = {"height": 32, "width": 32, "num_inference_steps": 5, "output_type": "latent"}
+    levels = pipe.set_noise_levels(5, "cpu")
+    assert levels[0] == 1 and levels[-1] == 0 and levels == sorted(levels, reverse=True)
+    pipe("a river", guidance_interval=(0.3, 0.9), **options)
+    inside = sum(0.3 <= level <= 0.9 for level in levels[:-1])
+    assert 0 < inside < 5
+    assert len(seen) == 5 + inside
+    assert all(names_of(c) <= {"text"} for c in seen)
+
+
+def test_conditions_of_a_batch_may_differ(pipe: Any) -> None:
+    wanted = [Conditions(text="forest", gsd=10), Conditions(lat=45, lon=9), Conditions()]
+    options = {"height": 32, "width": 48, "num_inference_steps": 3, "output_type": "latent"}
+
+    def seeds(*numbers: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(n) for n in numbers]
+
+    together = pipe(conditions=wanted, generator=seeds(0, 1, 2), **options).images
+    for i, one in enumerate(wanted):
+        alone = pipe(conditions=one, generator=seeds(i), **options).images
+        assert torch.allclose(alone[0], together[i], atol=1e-4), i
