@@ -2,9 +2,10 @@
 
     python -m earthgen.training.autoencoder --data_root DATA --output_dir runs/autoencoder --max_train_steps 6000
 
-Loss: the square root of each image's L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone would blur. The latent is kept
-smooth for the denoiser's sake: a little Gaussian noise is added to it, and it is turned and halved together with its image (equivariance regularisation, Kouzelis et al. 2025),
-which also lets the latent of a turned image be had by turning the latent.
+Loss: the square root of each image's L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone
+would blur. The latent is kept smooth for the denoiser's sake: a little Gaussian noise is added to it, and it is turned
+and halved together with its image (equivariance regularisation, Kouzelis et al. 2025), which also lets the latent of a
+turned image be had by turning the latent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from earthgen.data.augment import draw
 from earthgen.data.base import Reader, Sample
 from earthgen.data.mixture import readers
 from earthgen.models import EarthAutoencoder
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, run
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
 
 SHARES = {
     "eurosat": 0.3,
@@ -157,7 +158,7 @@ def validator(tests: dict[str, Reader], count: int = 24):  # type: ignore[no-unt
             y = autoencoder(x.to(next(autoencoder.parameters()).device)).sample.cpu().float().clamp(-1, 1)
             mse = (x - y).square().mean((1, 2, 3)) / 4
             figures[f"psnr_{name}"] = float((-10 * torch.log10(mse)).mean())
-            rows += [np.hstack(to_images(v[:6])) for v in (x, y)]
+            rows += [np.hstack(list(to_images(v[:6]))) for v in (x, y)]
         width = max(r.shape[1] for r in rows)
         sheet = np.vstack([np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
         Image.fromarray(sheet).save(output_dir / f"sample-{step}.png")
@@ -196,10 +197,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         loss=make_loss(args),
         validate=validator(tests),
     )
-    trained = run(args, recipe).autoencoder
-    mean, std = measure_latents(trained, crops, args.seed)
-    trained.register_to_config(latents_mean=mean, latents_std=std)
-    trained.save_pretrained(args.output_dir / "autoencoder")
+    run(args, recipe)
+    mean, std = measure_latents(autoencoder, crops, args.seed)
+    autoencoder.register_to_config(latents_mean=mean, latents_std=std)
+    export(autoencoder, args.output_dir / "autoencoder")
 
 
 if __name__ == "__main__":

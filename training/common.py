@@ -10,9 +10,12 @@ import argparse
 import json
 import logging
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.state import PartialState
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -129,8 +134,38 @@ def _save(accelerator: Accelerator, output_dir: Path, step: int, keep: int) -> N
     accelerator.wait_for_everyone()
 
 
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a step is never cut in two. Asked again, the run ends at once."""
+    asked = threading.Event()
+    first = time.monotonic()
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal first
+        if not asked.is_set():
+            first = time.monotonic()
+            asked.set()
+        elif time.monotonic() - first > 3:  # sooner, it is what a launcher passes on of the first
+            raise KeyboardInterrupt
+
+    # Python lets only the main thread handle signals.
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    former = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
-    """Train `recipe.model` as the flags say and return it on the CPU with its averaged weights."""
+    """Train `recipe.model` as the flags say and return it on the CPU with its averaged weights.
+
+    Raises:
+        ArgumentError: The output folder holds checkpoints and nothing says to resume from them.
+        DataError: There is nothing to resume from.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the step then in progress is finished and kept in a checkpoint.
+    """
     project = ProjectConfiguration(project_dir=str(args.output_dir), logging_dir=str(args.output_dir / "logs"))
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
@@ -138,10 +173,11 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
         log_with=args.report_to,
         project_config=project,
         cpu=args.cpu,
+        # A weight may have no part in a batch's loss.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
-        torch.set_num_threads(max(torch.get_num_threads(), 1))
-    logging.basicConfig(level=logging.INFO if accelerator.is_main_process else logging.ERROR, format="%(message)s")
+    logging.basicConfig(format="%(message)s")  # others' warnings; of our own, what happens too
+    log.setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     resume = _resume_path(args)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     record = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
@@ -193,7 +229,7 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
     def place(micro: int) -> Step:
         return Step(args.seed, micro, accelerator.process_index)
 
-    with ThreadPoolExecutor(1) as prefetch:
+    with ThreadPoolExecutor(1) as prefetch, interruption() as interrupted:
         micro = step * accumulate
         pending = prefetch.submit(recipe.batch, place(micro))
         model.train()
@@ -239,19 +275,28 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
                     _save(accelerator, args.output_dir, step, args.checkpoints_total_limit)
                 if args.validation_steps and step % args.validation_steps == 0:
                     _validate(accelerator, recipe, bare, ema, step, args.output_dir)
-                if args.max_train_minutes and time.monotonic() - started > 60 * args.max_train_minutes:
+                late = args.max_train_minutes and time.monotonic() - started > 60 * args.max_train_minutes
+                if late or interrupted.is_set():
+                    accelerator.set_trigger()
+                # All processes stop after the same step, whichever of them was told to.
+                if accelerator.check_trigger():
                     break
-        except KeyboardInterrupt:
-            log.info("stopped at step %d: saving a checkpoint", step)
-            _save(accelerator, args.output_dir, step, args.checkpoints_total_limit)
-            raise
         finally:
             pending.cancel()
             bar.close()
-    _save(accelerator, args.output_dir, step, args.checkpoints_total_limit)
+        _save(accelerator, args.output_dir, step, args.checkpoints_total_limit)
+        if interrupted.is_set():
+            accelerator.end_training()
+            raise KeyboardInterrupt
     ema.copy_to(bare.parameters())
     accelerator.end_training()
-    return bare.cpu().eval()  # type: ignore[no-any-return]
+    return bare.cpu().eval()
+
+
+def export(model: ModelMixin, folder: Path) -> None:
+    """Write a trained model for `from_pretrained`. Where several processes trained it, one of them writes."""
+    if PartialState().is_main_process:
+        model.save_pretrained(folder)
 
 
 def _validate(

@@ -3,9 +3,9 @@
     python -m earthgen.training.denoiser --latents latents --autoencoder runs/autoencoder/autoencoder \\
         --output_dir runs/mini --preset mini --max_train_steps 100000
 
-Flow matching on straight paths (Lipman et al. 2023; Liu et al. 2023): x = (1 - σ) latent + σ noise, and the network learns
-noise - latent, with σ logistic-normal (Esser et al. 2024). Each condition is dropped on its own, so that any subset
-can be given and each can be guided.
+Flow matching on straight paths (Lipman et al. 2023; Liu et al. 2023): x = (1 - σ) latent + σ noise, and the network
+learns noise - latent, with σ logistic-normal (Esser et al. 2024). Each condition is dropped on its own, so that any
+subset can be given and each can be guided.
 """
 
 from __future__ import annotations
@@ -21,26 +21,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from earthgen.conditions import CONDITION_NAMES, Conditions
-from earthgen.data.augment import TURN_BELOW_GSD
 from earthgen.errors import DataError
 from earthgen.layout import LAYOUT_CHANNELS
 from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.inputs import date_features, unit_vectors
 from earthgen.output.sheet import contact_sheet
 from earthgen.text import TEXT_DIM, load_text_encoder
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, run
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
 
 DROP = {
-    "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15, "boxes": 0.3, "mask": 0.3, "known": 0.8, "coarse": 0.6,
+    "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15,
+    "boxes": 0.3, "mask": 0.3, "known": 0.8, "coarse": 0.6,
 }  # fmt: skip
-"""How often each condition is withheld though it is there. Known pixels and the coarser image are there for every image."""
+"""How often each condition is withheld though it is there. Every image has known pixels and a coarser image to give."""
 DROP_ALL = 0.1
 """How often all are withheld together, which guidance needs to be learned well."""
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
-    64: (0.5, {"eurosat": 0.66, "ucmerced": 0.12, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03, "naip": 0.01, "dubai": 0.03}),
-    128: (0.35, {"eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06}),
-    256: (0.15, {"eurosat_scenes": 0.18, "ucmerced": 0.4, "bluemarble": 0.2, "oscd": 0.13, "naip": 0.02, "dubai": 0.07}),
+    64: (0.5, {
+        "eurosat": 0.66, "ucmerced": 0.12, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03,
+        "naip": 0.01, "dubai": 0.03,
+    }),
+    128: (0.35, {
+        "eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06,
+    }),
+    256: (0.15, {
+        "eurosat_scenes": 0.18, "ucmerced": 0.4, "bluemarble": 0.2, "oscd": 0.13, "naip": 0.02, "dubai": 0.07,
+    }),
 }  # fmt: skip
 """For each bucket: its share of the steps, and the share of each set in it."""
 
@@ -55,7 +62,7 @@ class Bucket:
         self.size: int = index["size"]
 
         def array(name: str) -> NDArray[np.generic]:
-            return np.load(folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+            return np.load(folder / f"{name}.npy", mmap_mode="r")
 
         self.z, self.coarse, self.tokens, self.layouts = (array(n) for n in ("z", "coarse", "tokens", "layouts"))
         self.meta, self.text_of, self.layout_of = (np.asarray(array(n)) for n in ("meta", "text_of", "layout_of"))
@@ -112,15 +119,6 @@ class LatentBatches:
 
     def batch(self, bucket: Bucket, rows: NDArray[np.integer], rng: np.random.Generator) -> Batch:
         z, coarse = (torch.from_numpy(np.array(a[rows], np.float32)) for a in (bucket.z, bucket.coarse))
-        meta, layout_of = bucket.meta[rows], bucket.layout_of[rows]
-        for i in range(len(rows)):
-            # Latents turn with their images (the autoencoder was taught so). A layout would have to turn too, and north
-            # is up where the ground is known by its shape.
-            if layout_of[i] < 0 and not meta["gsd"][i] >= TURN_BELOW_GSD:
-                turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-                for t in (z, coarse):
-                    turned = torch.rot90(t[i], turns, (1, 2))
-                    t[i] = turned.flip(2) if mirrored else turned
         return {"z": z, "conditioning": self.conditioning(bucket, rows, z, coarse, rng)}
 
     def conditioning(
@@ -211,9 +209,10 @@ def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: in
     def validate(model: nn.Module, step: int, output_dir: Path) -> dict[str, float]:
         from earthgen.pipelines.earth import EarthPipeline
 
+        assert isinstance(model, EarthUNet)
         pipe = EarthPipeline(
             model, autoencoder.to(model.device), text_encoder, tokenizer, FlowMatchEulerDiscreteScheduler()
-        )  # type: ignore[arg-type]
+        )
         pipe.set_progress_bar_config(disable=True)
         images, titles = [], []
         for i, (prompt, size, place) in enumerate(PREVIEW):
@@ -232,7 +231,7 @@ def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: in
         losses = []
         for i in range(batches):
             place_ = Step(12345, i)
-            batch = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in latents(place_).items()}
+            batch = {k: v.to(pipe.device) if isinstance(v, Tensor) else v for k, v in latents(place_).items()}
             losses.append(flow_matching_loss(model, batch, place_)[1]["loss"])
         return {"fixed_batches_loss": float(np.mean(losses))}
 
@@ -270,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loss=flow_matching_loss,
         validate=previewer(autoencoder, latents) if args.validation_steps else None,
     )
-    run(args, recipe).save_pretrained(args.output_dir / "unet")
+    export(run(args, recipe), args.output_dir / "unet")
 
 
 if __name__ == "__main__":

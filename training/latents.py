@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +40,10 @@ from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vec
 from earthgen.training.autoencoder import to_tensor
 
 RECORDS: dict[int, dict[str, int]] = {
-    64: {"eurosat": 42_000, "ucmerced": 6_000, "bluemarble": 9_000, "eurosat_scenes": 3_000, "oscd": 2_000, "naip": 400, "dubai": 1_000},
+    64: {
+        "eurosat": 42_000, "ucmerced": 6_000, "bluemarble": 9_000, "eurosat_scenes": 3_000, "oscd": 2_000,
+        "naip": 400, "dubai": 1_000,
+    },
     128: {"eurosat_scenes": 5_000, "ucmerced": 7_000, "bluemarble": 5_000, "oscd": 2_500, "naip": 300, "dubai": 1_500},
     256: {"eurosat_scenes": 1_000, "ucmerced": 2_500, "bluemarble": 2_000, "oscd": 1_200, "naip": 150, "dubai": 700},
 }  # fmt: skip
@@ -114,7 +117,7 @@ def large_enough(images: Sequence[Sample], size: int) -> NDArray[np.integer]:
 
 
 def plan(
-    sources: dict[str, Sequence[Sample]], size: int, scale: float, seed: int
+    sources: Mapping[str, Sequence[Sample]], size: int, scale: float, seed: int
 ) -> Iterator[tuple[str, int, np.random.Generator]]:
     """Which images to view, in random order: every image of a set about equally often."""
     order = np.random.default_rng([seed, size])
@@ -123,7 +126,7 @@ def plan(
         eligible = large_enough(sources.get(name, ()), size)
         wanted = math.ceil(count * scale) if len(eligible) else 0
         rounds = math.ceil(wanted / max(len(eligible), 1))
-        picks = np.concatenate([order.permutation(eligible) for _ in range(rounds)])[:wanted] if wanted else []
+        picks = [i for _ in range(rounds) for i in order.permutation(eligible)][:wanted]
         jobs += [(name, number, int(i)) for i in picks]
     for position, j in enumerate(order.permutation(len(jobs))):
         name, number, index = jobs[j]
@@ -155,7 +158,7 @@ class Painter:
 
 @torch.inference_mode()
 def write_bucket(
-    folder: Path, size: int, sources: dict[str, Sequence[Sample]], autoencoder: EarthAutoencoder, painter: Painter,
+    folder: Path, size: int, sources: Mapping[str, Sequence[Sample]], autoencoder: EarthAutoencoder, painter: Painter,
     relief: Elevation | None, scale: float, seed: int,
 ) -> None:  # fmt: skip
     """Code every view of a bucket into `folder`, which appears only when it is whole."""
@@ -165,11 +168,14 @@ def write_bucket(
     jobs = list(plan(sources, size, scale, seed))
     if not jobs:
         raise DataError(f"none of the sets {sorted(sources)} has images for the bucket of {size} px")
-    channels, side = autoencoder.config.latent_channels, size // 8
+    channels, side = autoencoder.config.latent_channels, size // autoencoder.spatial_factor
     shape = (len(jobs), channels, side, side)
     z = np.lib.format.open_memmap(partial / "z.npy", "w+", np.float16, shape)
     c = np.lib.format.open_memmap(partial / "coarse.npy", "w+", np.float16, shape)
-    meta, names, texts, layouts, layout_of = np.zeros(len(jobs), META), [], [], [], np.full(len(jobs), -1, np.int32)
+    meta, layout_of = np.zeros(len(jobs), META), np.full(len(jobs), -1, np.int32)
+    names: list[str] = []
+    texts: list[str] = []
+    layouts: list[np.ndarray] = []
     has_boxes, has_mask = np.zeros(len(jobs), bool), np.zeros(len(jobs), bool)
     chunk = max(32 * 64 * 64 // size**2, 1)
     with tqdm(total=len(jobs), desc=f"{size} px", mininterval=10) as bar:
