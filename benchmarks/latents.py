@@ -1,10 +1,10 @@
 """Which latent does a denoiser learn most from in equal time? One row of the table in weights.md for each autoencoder.
 
     python benchmarks/latents.py --autoencoders runs/ae4/autoencoder runs/ae8/autoencoder \\
-        --classifier ~/.cache/earthgen/eurosat --work runs/latent-comparison --minutes 4
+        --classifier ~/.cache/earthgen/eurosat --work runs/latent-comparison
 
-For each: PSNR on held-out EuroSAT; then the same denoiser is trained for the same wall-clock time on its latents of the
-same EuroSAT images, and its images are judged by a classifier trained on real ones. Run it on an idle machine.
+For each: PSNR on held-out EuroSAT; then the same denoiser is trained for the same number of steps on its latents of the
+same EuroSAT images, and its images are judged by a classifier trained on real ones.
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ def generate(pipe: EarthPipeline, labels: list[str], places: list[tuple[float, f
     for start in range(0, len(labels), 64):
         rows = range(start, min(start + 64, len(labels)))
         wanted = [
-            Conditions(text=class_prompt(labels[i]), gsd=10, lat=places[i][0], lon=places[i][1], cloud_cover=0) for i in rows
+            Conditions(text=class_prompt(labels[i]), gsd=10, lat=places[i][0], lon=places[i][1], cloud_cover=0)
+            for i in rows
         ]
         generators = [torch.Generator().manual_seed(i) for i in rows]
-        images = pipe(conditions=wanted, height=64, width=64, guidance_scale=guidance, generator=generators, output_type="np")
+        images = pipe(
+            conditions=wanted, height=64, width=64, guidance_scale=guidance, generator=generators, output_type="np"
+        )
         out.append((images.images * 255).round().astype(np.uint8))
     return np.concatenate(out)
 
@@ -58,11 +61,10 @@ def main() -> None:
     p.add_argument("--classifier", type=Path, required=True)
     p.add_argument("--data_root", type=Path, default=None)
     p.add_argument("--work", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=4.0)
-    p.add_argument("--scale", type=float, default=0.25, help="share of the usual number of cached views")
+    p.add_argument("--steps", type=int, default=450, help="of 64 images: equal time, as the network is the same")
+    p.add_argument("--scale", type=float, default=0.2, help="share of the usual number of cached views")
     p.add_argument("--preset", default="mini")
     args = p.parse_args()
-    torch.set_grad_enabled(True)
     real = readers(args.data_root, "test", ["eurosat"])["eurosat"]
     picks = np.random.default_rng(0).choice(len(real), 500, replace=False)
     samples = [real[int(i)] for i in picks]
@@ -74,16 +76,42 @@ def main() -> None:
         autoencoder = EarthAutoencoder.from_pretrained(folder).eval()
         work = args.work / folder.parent.name
         root = [] if args.data_root is None else ["--data_root", str(args.data_root)]
-        latents.main([*root, "--autoencoder", str(folder), "--output_dir", str(work / "latents"), "--sizes", "64", "--scale", str(args.scale)])
+        latents.main(
+            [
+                *root,
+                "--autoencoder",
+                str(folder),
+                "--output_dir",
+                str(work / "latents"),
+                "--sizes",
+                "64",
+                "--scale",
+                str(args.scale),
+            ]
+        )
         if not (work / "unet").is_dir():
-            flags = ["--latents", work / "latents", "--autoencoder", folder, "--output_dir", work, "--preset", args.preset]
-            flags += ["--max_train_minutes", args.minutes, "--validation_steps", 0, "--learning_rate", 8e-4, "--logging_steps", 25]
+            flags = [
+                "--latents",
+                work / "latents",
+                "--autoencoder",
+                folder,
+                "--output_dir",
+                work,
+                "--preset",
+                args.preset,
+            ]
+            flags += ["--max_train_steps", args.steps, "--lr_warmup_steps", 100, "--learning_rate", 1e-3]
+            flags += ["--validation_steps", 0, "--logging_steps", 25, "--checkpointing_steps", 10_000]
             denoiser.main([str(f) for f in flags])
         unet = EarthUNet.from_pretrained(work / "unet").eval()
         pipe = EarthPipeline(unet, autoencoder, *load_text_encoder(), FlowMatchEulerDiscreteScheduler())
         pipe.set_progress_bar_config(disable=True)
         pipe.unet.to(torch.bfloat16)
-        row = {"latent": folder.parent.name, "channels": autoencoder.config.latent_channels, "psnr_dB": psnr(autoencoder, images[:400])}
+        row = {
+            "latent": folder.parent.name,
+            "channels": autoencoder.config.latent_channels,
+            "psnr_dB": psnr(autoencoder, images[:400]),
+        }
         labels = [s.facts.label for s in samples]
         for guidance in (1.0, 2.5):
             made = generate(pipe, labels, [(s.lat, s.lon) for s in samples], guidance)

@@ -1,6 +1,6 @@
-"""Size of each preset: parameters, GFLOPs of one evaluation at 256 px (a multiplication and an addition are two), reach.
+"""Size of each preset: parameters, GFLOPs of an evaluation at 256 px (multiplication and addition are two), reach.
 
-    python benchmarks/presets.py
+python benchmarks/presets.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def main() -> None:
             with FlopCounterMode(display=False) as counter:
                 unet(torch.zeros(1, 8, 32, 32), torch.zeros(1), given)
             parameters = sum(p.numel() for p in unet.parameters()) / 1e6
-            print(f"| {name} | {parameters:.1f} | {counter.get_total_flops() / 1e9:.1f} | {8 * unet.receptive_radius} |")
+            print(
+                f"| {name} | {parameters:.1f} | {counter.get_total_flops() / 1e9:.1f} | {8 * unet.receptive_radius} |"
+            )
         autoencoder = EarthAutoencoder()
         for part, shape in (("encoder", (1, 3, 256, 256)), ("decoder", (1, 8, 32, 32))):
             with FlopCounterMode(display=False) as counter:

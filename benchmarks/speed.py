@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py [--model earthgen/mini] [--threads 2]
 
-Plainly means: float32, torch's default memory layout, a guided and an unguided evaluation at each step: what a diffusers
-pipeline does unless told otherwise. Both run in this process, in turn, on the same threads. Run it on an idle machine.
+Plainly means: float32, torch's default memory layout, a guided and an unguided evaluation at each step: what a
+diffusers pipeline does unless told otherwise. Both run in this process, in turn, on the same threads. Run it on an idle
+machine.
 """
 
 from __future__ import annotations

@@ -99,13 +99,13 @@ class Guidance:
     costs one more evaluation a step.
     """
 
-    text: float = 2.0
-    gsd: float = 2.0
-    position: float = 2.0
-    date: float = 2.0
-    cloud: float = 2.0
-    boxes: float = 2.0
-    mask: float = 2.0
+    text: float = 5.0
+    gsd: float = 5.0
+    position: float = 5.0
+    date: float = 5.0
+    cloud: float = 5.0
+    boxes: float = 5.0
+    mask: float = 5.0
     coarse: float = 1.0
 
     def __post_init__(self) -> None:

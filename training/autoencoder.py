@@ -4,8 +4,7 @@
 
 Loss: the square root of each image's L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone
 would blur. The latent is kept smooth for the denoiser's sake: a little Gaussian noise is added to it, and it is turned
-and halved together with its image (equivariance regularisation, Kouzelis et al. 2025), which also lets the latent of a
-turned image be had by turning the latent.
+and halved together with its image (equivariance regularisation, Kouzelis et al. 2025).
 """
 
 from __future__ import annotations
