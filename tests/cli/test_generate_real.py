@@ -156,19 +156,28 @@ class TestDamagedModels:
         assert "is a pickle" in self.attempt(run, model)
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to jobs it starts in the background: they, and what they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_leaves_whole_files_only(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--model", tiny_model, *QUICK, "-n", 5000, "--seed", 0, "-o", out]
     command = [sys.executable, "-m", "earthgen.cli", "generate", "a lake", *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_ctrl_c)
     manifest, deadline = out / "manifest.jsonl", time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
         if manifest.exists() and manifest.read_text().count("\n") >= 1:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == "earthgen: interrupted"
