@@ -87,8 +87,9 @@ def test_lazy_exports() -> None:
 
 def test_the_library_imports_none_of_the_other_rooms_but_from_its_command_line() -> None:
     other = re.compile(r"^\s*(?:from|import) earthgen\.(?:app|pipelines|training)\b", re.MULTILINE)
-    offenders = [path for path in (ROOT / "earthgen").rglob("*.py") if other.search(path.read_text())]
-    assert [path for path in offenders if path.parent.name != "cli"] == []
+    offenders = [path.relative_to(ROOT) for path in (ROOT / "earthgen").rglob("*.py") if other.search(path.read_text())]
+    # A model folder tells diffusers where its classes are; the library does not import that.
+    assert [path for path in offenders if path.parts[1] not in ("cli", "weights")] == []
 
 
 @pytest.mark.parametrize(("folder", "extras"), [("earthgen", ["evaluate"]), ("pipelines", []), ("training", ["train"])])
