@@ -92,5 +92,10 @@ def finish_saved_folder(folder: str | os.PathLike[str]) -> None:
         shim = f'"""Where diffusers finds `{name}`: pip install earthgen."""\n\nfrom {home} import {name}\n'
         shim += f'\n__all__ = ["{name}"]\n'
         (root / component / f"{module}.py").write_text(shim)
+        config = root / component / "config.json"
+        if config.is_file():  # diffusers notes where the weights came from: a path of this machine
+            noted = json.loads(config.read_text())
+            noted.pop("_name_or_path", None)
+            config.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
     path.write_text(json.dumps(index, indent=2) + "\n")
     write_sums(root)
