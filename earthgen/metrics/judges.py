@@ -44,7 +44,8 @@ class JudgeConfig:
 
 
 JUDGES = {
-    "eurosat": JudgeConfig(64, FitConfig(steps=2_500, batch_size=96)),
+    # Another place was pictured on another day. 0.15 for 0.05 and 4,000 steps for 2,500 gained two points held-out.
+    "eurosat": JudgeConfig(64, FitConfig(steps=4_000, batch_size=96, colour=0.15)),
     "ucmerced": JudgeConfig(128, FitConfig(steps=2_000, batch_size=64, shift=12), (64, 96, 160, 256), patch=4),
 }
 GSD_FIT = FitConfig(steps=2_500, batch_size=64, colour=0.15)

@@ -49,7 +49,8 @@ class FitConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     shift: int = 4  # pixels an image is moved at random at most, its border mirrored
-    colour: float = 0.05  # standard deviation of the random log gain and offset of each channel; 1 is the whole range
+    colour: float = 0.05  # standard deviation of the log of each channel's random gain
+    offset: float = 0.05  # standard deviation of what is added to each channel at random; 1 is the whole range
     average: float = 0.99  # decay of the running mean of the weights, which is what is kept
     seed: int = 0
 
@@ -141,8 +142,9 @@ def augment(images: Images, config: FitConfig, generator: np.random.Generator) -
         rows, columns = _mirrored(rows + move[0], height), _mirrored(columns + move[1], width)
     rows, columns = np.where(flip_y, height - 1 - rows, rows), np.where(flip_x, width - 1 - columns, columns)
     x = to_tensor(images[np.arange(number)[:, None, None], rows, columns])
-    if config.colour:
-        gain, offset = generator.normal(0, config.colour, (2, number, 3, 1, 1)).astype(np.float32)
+    if config.colour or config.offset:
+        gain, offset = generator.normal(0, 1, (2, number, 3, 1, 1)).astype(np.float32)
+        gain, offset = gain * config.colour, offset * config.offset
         x = (x + 1) * torch.from_numpy(np.exp(gain)) + 2 * torch.from_numpy(offset) - 1
     return x
 

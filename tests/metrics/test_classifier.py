@@ -108,7 +108,7 @@ def test_a_network_of_another_patch_sees_the_same_shapes(tmp_path):
 @given(st.integers(0, 999), st.sampled_from([(8, 8), (8, 12)]))
 def test_turns_and_mirrors_only_move_pixels(seed, size):
     images = np.random.default_rng(seed).integers(0, 256, (6, *size, 3), np.uint8)
-    plain = FitConfig(shift=0, colour=0)
+    plain = FitConfig(shift=0, colour=0, offset=0)
     turned = augment(images, plain, np.random.default_rng(seed))
     assert turned.shape == (6, 3, *size)
     sort = lambda x: x.flatten(2).sort(-1).values  # noqa: E731
@@ -118,13 +118,13 @@ def test_turns_and_mirrors_only_move_pixels(seed, size):
 def test_all_eight_symmetries_occur():
     image = np.zeros((1, 4, 4, 3), np.uint8)
     image[0, 0, 1] = 255
-    seen = augment(image.repeat(200, 0), FitConfig(shift=0, colour=0), np.random.default_rng(0))
+    seen = augment(image.repeat(200, 0), FitConfig(shift=0, colour=0, offset=0), np.random.default_rng(0))
     assert len(seen.unique(dim=0)) == 8
 
 
 def test_shifts_stay_within_their_limit_and_mirror_the_border():
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, None, :, None] * 10, (64, 16, 16, 3)).copy()
-    moved = augment(ramp, FitConfig(shift=2, colour=0), np.random.default_rng(0))
+    moved = augment(ramp, FitConfig(shift=2, colour=0, offset=0), np.random.default_rng(0))
     values = ((moved + 1) * 127.5).round()
     assert values.min() >= 0
     assert values.max() <= 150
