@@ -1,6 +1,6 @@
 """Boxes and semantic masks as a raster on the latent grid, so that objects may cross any tile's border.
 
-A cell is 4 pixels, half a latent: small objects keep their shape. Channels, in this order:
+A cell is a latent, 4 pixels a side, so that small objects keep their shape. Channels, in this order:
 
     0        mask: fraction of the cell of which the mask speaks
     1..32    mask: class vector, averaged over the cell
@@ -25,6 +25,7 @@ from earthgen.conditions import Box
 from earthgen.text import TEXT_DIM
 
 CELL = 4
+"""Pixels of a cell's side."""
 CLASS_DIM = 32
 LAYOUT_CHANNELS = 2 * (1 + CLASS_DIM) + 4
 MASK_CHANNELS = slice(0, 1 + CLASS_DIM)
@@ -41,15 +42,10 @@ def class_vectors(sentence_vectors: NDArray[np.floating]) -> Array:
     return (sentence_vectors @ projection).astype(np.float32)
 
 
-def _cells(pixels: int) -> int:
-    """Cells that cover a side of the image, in whole latents (two cells each)."""
-    return 2 * math.ceil(pixels / (2 * CELL))
-
-
 def paint_mask(mask: NDArray[np.uint8], vectors: Array) -> Array:
     """A mask (height, width) of indices into `vectors` (n, 32), 255 unknown → (33, rows, columns)."""
     height, width = mask.shape
-    rows, columns = _cells(height), _cells(width)
+    rows, columns = math.ceil(height / CELL), math.ceil(width / CELL)
     padded = np.pad(mask, ((0, rows * CELL - height), (0, columns * CELL - width)), mode="edge")
     cells = padded.reshape(rows, CELL, columns, CELL)
     field = np.zeros((1 + CLASS_DIM, rows, columns), np.float32)
@@ -63,7 +59,7 @@ def paint_mask(mask: NDArray[np.uint8], vectors: Array) -> Array:
 
 def paint_boxes(boxes: Sequence[Box], vectors: Mapping[str, Array], height: int, width: int) -> Array:
     """Boxes in pixels of a (height, width) image → (37, rows, columns). Small boxes lie on top of large ones."""
-    rows, columns = _cells(height), _cells(width)
+    rows, columns = math.ceil(height / CELL), math.ceil(width / CELL)
     field = np.zeros((LAYOUT_CHANNELS - 1 - CLASS_DIM, rows, columns), np.float32)
     for box in sorted(boxes, key=lambda b: -b.width * b.height):
         corners = box.corners()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from earthgen.models.autoencoder import EarthAutoencoder
 
-LATENT_TILE = 128
+LATENT_TILE = 256
 """Latents a side that are computed at once: 1,024 px."""
 
 
@@ -62,7 +62,7 @@ def _device(autoencoder: EarthAutoencoder) -> torch.device:
 
 
 def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
-    """Latents of RGB images (batch, 3, height, width) in [-1, 1] of any size divisible by 8."""
+    """Latents of RGB images (batch, 3, height, width) in [-1, 1] of any size divisible by its factor."""
     factor = autoencoder.spatial_factor
     halo = autoencoder.receptive_field[0]
 

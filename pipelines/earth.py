@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -139,9 +140,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         for c in conditions:
             c.check_size(height, width)
 
+    @property
+    def grid(self) -> int:
+        """Pixels: images are computed at sizes that are multiples of this and then cropped."""
+        return int(self.vae.spatial_factor * self.unet.grid)
+
     def latents_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """Shape of the latents of images of this size in pixels: 8 px each, to the next 16 px in all."""
-        rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width))
+        """Shape of the latents of images of this size in pixels: 4 px each, to the next 16 px in all."""
+        rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width, self.grid))
         return batch, self.unet.config.latent_channels, rows, columns
 
     def set_noise_levels(self, num_inference_steps: int, device: Any) -> list[float]:
@@ -156,7 +162,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
         """The guided velocity of `latents`, computed in tiles where they are many."""
-        halo = self.unet.receptive_radius + self.unet.receptive_radius % 2
+        halo = math.ceil(self.unet.receptive_radius / self.unet.grid) * self.unet.grid
         dtype = self.unet.dtype
 
         def window(rows: slice, columns: slice) -> Tensor:
@@ -245,7 +251,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         device = self._execution_device
         levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
 
-        given = conditioning_of(wanted, height, width, self.vae, self.text_encoder, self.tokenizer)
+        given = conditioning_of(wanted, height, width, self.grid, self.vae, self.text_encoder, self.tokenizer)
         given = given.to(device, self.unet.dtype)
         guided = guidance_chain(given, weights)
         unguided = [(1.0, guided[-1][1])]  # the last has every condition whose weight is not 0
@@ -261,7 +267,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if source is not None:
             # Whole steps: a scheduler of second order (Heun) lists each but the first twice.
             first = min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
-            x = (1 - levels[first]) * image_latents(source, self.vae).to(device) + levels[first] * noise
+            x = (1 - levels[first]) * image_latents(source, self.grid, self.vae).to(device) + levels[first] * noise
         self.scheduler.set_begin_index(first)
 
         accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters

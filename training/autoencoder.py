@@ -170,8 +170,10 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="earthgen train autoencoder", description=__doc__.split("\n\n")[0])
     p.add_argument("--data_root", type=Path, default=None, help="folder of the data sets; default: $EARTHGEN_DATA")
     p.add_argument("--sets", nargs="+", default=list(SHARES), choices=list(SHARES), help="the data sets to train on")
-    p.add_argument("--latent_channels", type=int, default=8)
-    p.add_argument("--block_channels", type=int, nargs=3, default=[48, 96, 192], help="width at 1/2, 1/4, 1/8 size")
+    p.add_argument("--latent_channels", type=int, default=4)
+    p.add_argument("--block_channels", type=int, nargs="+", default=[48, 128], help="width at 1/2, 1/4, ... size")
+    p.add_argument("--encoder_blocks", type=int, nargs="+", default=[1, 2], help="residual blocks at each of them")
+    p.add_argument("--decoder_blocks", type=int, nargs="+", default=[1, 3])
     p.add_argument(
         "--train_batch_pixels", type=int, default=16 * 64 * 64, help="pixels a batch, whatever its crop size"
     )
@@ -187,7 +189,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     crops = Crops(readers(args.data_root, "train", args.sets), args.train_batch_pixels)
     torch.manual_seed(args.seed)
-    autoencoder = EarthAutoencoder(args.latent_channels, tuple(args.block_channels))
+    autoencoder = EarthAutoencoder(
+        args.latent_channels, tuple(args.block_channels), tuple(args.encoder_blocks), tuple(args.decoder_blocks)
+    )
     tests = {n: r for n, r in readers(args.data_root, "test", args.sets).items() if len(r)}
     recipe = Recipe(
         name="autoencoder",

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from accelerate.utils import ProjectConfiguration
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -173,8 +173,6 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
         log_with=args.report_to,
         project_config=project,
         cpu=args.cpu,
-        # A weight may have no part in a batch's loss.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     logging.basicConfig(format="%(message)s")  # others' warnings; of our own, what happens too
     log.setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)

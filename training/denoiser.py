@@ -104,13 +104,22 @@ class LatentBatches:
     def latent_channels(self) -> int:
         return int(next(iter(self.buckets.values())).z.shape[1])
 
+    def text_statistics(self, captions: int = 4096) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each feature over the words of random captions."""
+        rng = np.random.default_rng(0)
+        words = []
+        for bucket in self.buckets.values():
+            for row in np.sort(rng.choice(len(bucket.lengths), min(captions, len(bucket.lengths)), replace=False)):
+                words.append(torch.from_numpy(np.array(bucket.tokens[row, : bucket.lengths[row]], np.float32)))
+        std, mean = torch.std_mean(torch.cat(words), 0, correction=0)
+        return mean, std.clamp(min=1e-3)
+
     def __call__(self, step: Step) -> Batch:
         rng = step.numpy()
         sizes = list(self.buckets)
         shares = np.array([SHARES[s][0] for s in sizes])
         bucket = self.buckets[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
-        side = bucket.size // EarthAutoencoder.spatial_factor
-        count = max(self.batch_latents // side**2, 1)
+        count = max(self.batch_latents // bucket.z[0, 0].size, 1)
         names = [n for n in SHARES[bucket.size][1] if n in bucket.rows]
         weights = np.array([SHARES[bucket.size][1][n] for n in names])
         picks = rng.choice(len(names), count, p=weights / weights.sum())
@@ -119,7 +128,7 @@ class LatentBatches:
 
     def batch(self, bucket: Bucket, rows: NDArray[np.integer], rng: np.random.Generator) -> Batch:
         z, coarse = (torch.from_numpy(np.array(a[rows], np.float32)) for a in (bucket.z, bucket.coarse))
-        return {"z": z, "conditioning": self.conditioning(bucket, rows, z, coarse, rng)}
+        return {"z": z, "size": bucket.size, "conditioning": self.conditioning(bucket, rows, z, coarse, rng)}
 
     def conditioning(
         self, bucket: Bucket, rows: NDArray[np.integer], z: Tensor, coarse: Tensor, rng: np.random.Generator
@@ -141,7 +150,7 @@ class LatentBatches:
         text = np.array(bucket.tokens[text_rows, : lengths.max()], np.float32)
         layout = np.zeros((count, LAYOUT_CHANNELS, 1, 1), np.float32)
         if (layout_of >= 0).any():
-            layout = np.zeros((count, LAYOUT_CHANNELS, 2 * side, 2 * side), np.float32)
+            layout = np.zeros((count, *bucket.layouts.shape[1:]), np.float32)
             for i in np.flatnonzero(layout_of >= 0):
                 layout[i] = bucket.layouts[layout_of[i]]
         known_mask = torch.from_numpy(np.stack([random_region(rng, side) for _ in range(count)]))[:, None]
@@ -180,7 +189,7 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
     v = model(x, sigma * 1000, conditioning, return_dict=False)[0].float()
     loss = (v - (noise - z)).square().mean()
     value = float(loss.detach())
-    return loss, {"loss": value, f"loss_{z.shape[-1] * 8}px": value}
+    return loss, {"loss": value, f"loss_{batch['size']}px": value}
 
 
 PREVIEW: list[tuple[str, int, dict[str, float]]] = [
@@ -245,7 +254,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", choices=list(PRESETS), default="mini")
     p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this denoiser's folder")
     p.add_argument(
-        "--train_batch_latents", type=int, default=64 * 64, help="latents a batch: 64 images of 64 px, 4 of 256"
+        "--train_batch_latents", type=int, default=64 * 256, help="latents a batch: 64 images of 64 px, 4 of 256"
     )
     add_common_arguments(p)
     return p
@@ -262,6 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         unet = EarthUNet.from_pretrained(args.init_from, torch_dtype=torch.float32)
     else:
         unet = EarthUNet.preset(args.preset, latents.latent_channels)
+        unet.set_text_statistics(*latents.text_statistics())
     recipe = Recipe(
         name="denoiser",
         model=unet,

@@ -34,7 +34,7 @@ from earthgen.data.degrade import degrade
 from earthgen.data.elevation import Elevation, with_terrain
 from earthgen.data.mixture import readers
 from earthgen.errors import DataError
-from earthgen.layout import LAYOUT_CHANNELS, class_vectors, paint_boxes, paint_mask
+from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models import EarthAutoencoder
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor
@@ -146,13 +146,13 @@ class Painter:
         return self.vectors[name]
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        """(70, 2 h, 2 w) float32; the parts without labels are zero and will be marked absent."""
+        """(70, h, w) float32; the parts without labels are zero and will be marked absent."""
         height, width = sample.image.shape[:2]
-        field = np.zeros((LAYOUT_CHANNELS, height // 4, width // 4), np.float32)
+        field = np.zeros((LAYOUT_CHANNELS, height // CELL, width // CELL), np.float32)
         if sample.mask is not None:
-            field[:33] = paint_mask(sample.mask, np.stack([self.vector(c) for c in sample.mask_classes]))
+            field[MASK_CHANNELS] = paint_mask(sample.mask, np.stack([self.vector(c) for c in sample.mask_classes]))
         if sample.boxes is not None:
-            field[33:] = paint_boxes(sample.boxes, {b.label: self.vector(b.label) for b in sample.boxes}, height, width)
+            field[BOX_CHANNELS] = paint_boxes(sample.boxes, {b.label: self.vector(b.label) for b in sample.boxes}, height, width)
         return field
 
 
@@ -203,7 +203,7 @@ def write_bucket(
     np.save(partial / "labelled.npy", np.stack([has_boxes, has_mask], 1))
     np.save(
         partial / "layouts.npy",
-        np.stack(layouts) if layouts else np.zeros((0, LAYOUT_CHANNELS, 2 * side, 2 * side), np.float16),
+        np.stack(layouts) if layouts else np.zeros((0, LAYOUT_CHANNELS, size // CELL, size // CELL), np.float16),
     )
     np.save(partial / "text_of.npy", np.array([number[t] for t in texts], np.int32))
     write_texts(partial, known, painter)

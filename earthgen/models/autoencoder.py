@@ -1,4 +1,4 @@
-"""The autoencoder: RGB images to latents eight times smaller a side, and back. Local: convolutions only.
+"""The autoencoder: RGB images to latents of 4 × 4 pixels each, and back. Local: convolutions only.
 
 No normalisation over space and no attention, so a latent depends on a bounded patch of pixels and a pixel on a
 bounded patch of latents (`receptive_field`), and any image can be coded in tiles that agree with the whole.
@@ -6,6 +6,7 @@ bounded patch of latents (`receptive_field`), and any image can be coded in tile
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 @dataclass
 class EncoderOutput(BaseOutput):  # type: ignore[misc]
     latent: Tensor
-    """(batch, latent_channels, height / 8, width / 8); over the training data of mean 0 and deviation 1."""
+    """(batch, latent_channels, height / 4, width / 4); over the training data of mean 0 and deviation 1."""
 
 
 @dataclass
@@ -43,59 +44,49 @@ class ResidualBlock(nn.Module):
 
 
 class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """An autoencoder of spatial factor 8, three scales by pixel (un)shuffling, plain residual blocks.
+    """An autoencoder of spatial factor 4: each scale halves the sides by pixel (un)shuffling, with plain residual blocks.
 
-    The first shuffle works on pixels directly: convolutions at full resolution cost most and gain least.
+    The first shuffle works on pixels directly: convolutions at full resolution cost most and gain least. A third
+    entry in the three tuples makes the factor 8, and so on.
     """
-
-    spatial_factor = 8
 
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 8,
-        block_channels: tuple[int, int, int] = (48, 96, 192),  # at 1/2, 1/4, 1/8 of the image's size
-        encoder_blocks: tuple[int, int, int] = (1, 1, 2),
-        decoder_blocks: tuple[int, int, int] = (1, 2, 2),
+        latent_channels: int = 4,
+        block_channels: tuple[int, ...] = (48, 128),  # at 1/2, 1/4, ... of the image's size
+        encoder_blocks: tuple[int, ...] = (1, 2),
+        decoder_blocks: tuple[int, ...] = (1, 3),
         latents_mean: tuple[float, ...] | None = None,  # None: 0; measured over the training data when training ends
         latents_std: tuple[float, ...] | None = None,  # None: 1
     ) -> None:
         super().__init__()
-        c2, c4, c8 = block_channels
-        e2, e4, e8 = encoder_blocks
-        d2, d4, d8 = decoder_blocks
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(12, c2, 3, padding=1),
-            *(ResidualBlock(c2) for _ in range(e2)),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * c2, c4, 1),
-            *(ResidualBlock(c4) for _ in range(e4)),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * c4, c8, 1),
-            *(ResidualBlock(c8) for _ in range(e8)),
-            nn.SiLU(),
-            nn.Conv2d(c8, latent_channels, 3, padding=1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(latent_channels, c8, 3, padding=1),
-            *(ResidualBlock(c8) for _ in range(d8)),
-            nn.Conv2d(c8, 4 * c4, 1),
-            nn.PixelShuffle(2),
-            *(ResidualBlock(c4) for _ in range(d4)),
-            nn.Conv2d(c4, 4 * c2, 1),
-            nn.PixelShuffle(2),
-            *(ResidualBlock(c2) for _ in range(d2)),
-            nn.SiLU(),
-            nn.Conv2d(c2, 12, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        if not len(block_channels) == len(encoder_blocks) == len(decoder_blocks) >= 1:
+            lengths = (len(block_channels), len(encoder_blocks), len(decoder_blocks))
+            raise ValueError(f"`block_channels`, `encoder_blocks`, `decoder_blocks` must be as long, but got {lengths}")
+        first, last = block_channels[0], block_channels[-1]
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, first, 3, padding=1)]
+        decoder: list[nn.Module] = [nn.SiLU(), nn.Conv2d(first, 12, 3, padding=1), nn.PixelShuffle(2)]
+        for i, width in enumerate(block_channels):
+            if i:
+                above = block_channels[i - 1]
+                encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * above, width, 1)]
+                decoder = [nn.Conv2d(width, 4 * above, 1), nn.PixelShuffle(2), *decoder]
+            encoder += [ResidualBlock(width) for _ in range(encoder_blocks[i])]
+            decoder = [*(ResidualBlock(width) for _ in range(decoder_blocks[i])), *decoder]
+        self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(last, latent_channels, 3, padding=1))
+        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, last, 3, padding=1), *decoder)
 
         # Without normalisation the path around the residual blocks must carry signals at their own scale at first.
         for layer in (*self.encoder, *self.decoder):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels of a latent's side."""
+        return 2 ** len(self.config.block_channels)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         channels = self.config.latent_channels
@@ -105,16 +96,17 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def encode(self, x: Tensor) -> EncoderOutput:
-        """Latents of RGB images (batch, 3, height, width) in [-1, 1]; height and width divisible by 8."""
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 8 or x.shape[3] % 8:
-            raise ValueError(f"`x` must be (batch, 3, height, width), sides divisible by 8, but got {tuple(x.shape)}")
+        """Latents of RGB images (batch, 3, height, width) in [-1, 1]; sides divisible by `spatial_factor`."""
+        f = self.spatial_factor
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % f or x.shape[3] % f:
+            raise ValueError(f"`x` must be (batch, 3, height, width), sides divisible by {f}, but got {tuple(x.shape)}")
         z = self.encoder(x)
         mean, std = self._statistics(z)
         return EncoderOutput(latent=(z - mean) / std)
 
     @apply_forward_hook
     def decode(self, z: Tensor) -> DecoderOutput:
-        """RGB images (batch, 3, height, width) of latents (batch, latent_channels, height / 8, width / 8)."""
+        """RGB images (batch, 3, height, width) of latents (batch, latent_channels, height / 4, width / 4)."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
             wanted = f"(batch, {self.config.latent_channels}, height, width)"
             raise ValueError(f"`z` must be {wanted}, but got {tuple(z.shape)}")
@@ -131,8 +123,8 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         An upper bound: each 3×3 convolution reaches one cell further at its own scale.
         """
-        e2, e4, e8 = self.config.encoder_blocks
-        d2, d4, d8 = self.config.decoder_blocks
-        encoder = ((1 + 2 * e2) * 2 + 2 * e4 * 4 + (2 * e8 + 1) * 8) / 8
-        decoder = ((2 * d2 + 1) * 2 + 2 * d4 * 4 + (1 + 2 * d8) * 8) / 8
-        return -int(-encoder // 1), -int(-decoder // 1)
+        scales = [2 ** (i + 1) for i in range(len(self.config.block_channels))]  # pixels a cell
+        factor = scales[-1]
+        encoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.encoder_blocks, scales, strict=True))
+        decoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.decoder_blocks, scales, strict=True))
+        return math.ceil(encoder / factor), math.ceil(decoder / factor)

@@ -36,7 +36,7 @@ class Conditioning:
     cloud: Tensor
     """(batch, rows, columns), fraction covered."""
     layout: Tensor
-    """(batch, 70, 2 h, 2 w), see `earthgen.layout`. One of one cell a side stands for none."""
+    """(batch, 70, h, w), see `earthgen.layout`; or of size 1 × 1 for none."""
     known: Tensor
     """(batch, latent_channels, h, w), latent of the known pixels, zero elsewhere; or of size 1 × 1 for none."""
     known_mask: Tensor
@@ -94,12 +94,11 @@ class Conditioning:
 
     def window(self, rows: slice, columns: slice) -> Conditioning:
         """The part of every field that belongs to a window of the latent grid; single values stay."""
-        double = (slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2))
 
         def cut(name: str) -> Tensor:
             value: Tensor = getattr(self, name)
             if name in ("present", "text", "text_mask") or value.shape[-2:] == (1, 1):
                 return value
-            return value[(..., *(double if name == "layout" else (rows, columns)))]
+            return value[..., rows, columns]
 
         return Conditioning(**{f.name: cut(f.name) for f in fields(self)})

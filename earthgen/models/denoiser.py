@@ -32,10 +32,10 @@ class DenoiserOutput(BaseOutput):  # type: ignore[misc]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # parameters and GFLOPs of one evaluation at 256 px: see `benchmarks/presets.py` and weights.md
-    "tiny": {"channels": (32, 48), "blocks": (1, 2), "embedding": 64, "heads": 2},
-    "mini": {"channels": (128, 256), "blocks": (2, 6), "embedding": 256, "heads": 4},
-    "base": {"channels": (192, 384), "blocks": (2, 6), "embedding": 384, "heads": 6},
-    "large": {"channels": (384, 768), "blocks": (3, 10), "embedding": 768, "heads": 12},
+    "tiny": {"channels": (32, 32, 48), "blocks": (1, 1, 2), "embedding": 64, "heads": 2},
+    "mini": {"channels": (96, 192, 320), "blocks": (2, 2, 4), "embedding": 256, "heads": 5},
+    "base": {"channels": (128, 256, 512), "blocks": (2, 3, 6), "embedding": 384, "heads": 8},
+    "large": {"channels": (256, 512, 1024), "blocks": (3, 4, 8), "embedding": 768, "heads": 16},
 }
 """Sizes: `tiny` for tests, `mini` ships with the package, `base` and `large` want a GPU."""
 
@@ -72,11 +72,13 @@ class MetadataEmbedding(nn.Module):
             {n: Embedder(k * (1 + 2 * self.octaves[n]), width) for n, k in self.inputs.items()}
         )
         self.embedders["text"] = Embedder(TEXT_DIM, width)
-        self.null = nn.ParameterDict({n: nn.Parameter(torch.randn(width) * 0.02) for n in ("text", *self.inputs)})
+        names = ("text", *(n for n in self.inputs if n != "time"))
+        self.null = nn.ParameterDict({n: nn.Parameter(torch.randn(width) * 0.02) for n in names})
 
-    def forward(self, time: Tensor, given: Conditioning, dtype: torch.dtype) -> Tensor:
-        weights = given.text_mask.unsqueeze(-1).to(given.text)
-        pooled = (given.text * weights).sum(1) / weights.sum(1).clamp(min=1)
+    def forward(self, time: Tensor, text: Tensor, given: Conditioning) -> Tensor:
+        dtype = text.dtype
+        weights = given.text_mask.unsqueeze(-1).to(text)
+        pooled = (text * weights).sum(1) / weights.sum(1).clamp(min=1)
         features = {
             "time": time.view(-1, 1, 1, 1),
             "gsd": given.gsd.unsqueeze(-1) / 8,  # log2 runs from about -4 to 18
@@ -90,7 +92,7 @@ class MetadataEmbedding(nn.Module):
         total = self.embedders["time"](waves(features.pop("time").float(), self.octaves["time"]).to(dtype))
         for name, flag in flags.items():
             if name == "text":
-                value = self.embedders[name](pooled.to(dtype))[:, None, None]
+                value = self.embedders[name](pooled)[:, None, None]
             else:
                 value = self.embedders[name](waves(features[name].float(), self.octaves[name]).to(dtype))
             total = total + torch.where(flag.view(-1, 1, 1, 1), value, self.null[name].to(value))
@@ -140,12 +142,12 @@ class TextAttention(nn.Module):
 
 
 class LayoutEncoder(nn.Module):
-    """The layout field, two cells a latent's side → the UNet's first features. Absent parts get learned nulls."""
+    """The layout field → the UNet's first features. Absent parts get learned nulls."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.null = nn.Parameter(torch.randn(LAYOUT_CHANNELS) * 0.02)
-        self.cells = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * LAYOUT_CHANNELS, channels, 1), nn.SiLU())
+        self.cells = nn.Sequential(nn.Conv2d(LAYOUT_CHANNELS, channels, 1), nn.SiLU())
         # 1×1, so that a layout that is absent everywhere costs one position's work and has no border.
         self.out = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
@@ -159,33 +161,49 @@ class LayoutEncoder(nn.Module):
 
 
 class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Two scales of residual blocks: the latent grid (8 px) and one of 16 px, where the text is read too."""
+    """Residual blocks on the latent grid (4 px) and grids twice and four times as coarse; on the last it reads the text.
+
+    Both sides of a scale have the same number of blocks and a path between them.
+    """
+
+    text_mean: Tensor
+    text_std: Tensor
 
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 8,
-        channels: tuple[int, int] = PRESETS["mini"]["channels"],  # width at 8 px and at 16 px
-        blocks: tuple[int, int] = PRESETS["mini"]["blocks"],  # on each side at 8 px; in all at 16 px
+        latent_channels: int = 4,
+        channels: tuple[int, ...] = PRESETS["mini"]["channels"],  # width at each scale, the finest first
+        blocks: tuple[int, ...] = PRESETS["mini"]["blocks"],  # on each side of each scale; in all at the last
         embedding: int = PRESETS["mini"]["embedding"],  # width of the modulation vector
         heads: int = PRESETS["mini"]["heads"],  # of the attention to the text
     ) -> None:
         super().__init__()
-        fine, wide = channels
+        if len(channels) != len(blocks):
+            raise ValueError(f"`channels` and `blocks` must be as long, but got {channels} and {blocks}")
+        fine, wide = channels[0], channels[-1]
+
+        def row(width: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList(ResidualBlock(width, embedding) for _ in range(count))
+
         self.stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
         self.coarse_stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
         self.known_stem = nn.Conv2d(latent_channels + 1, fine, 3, padding=1)
         self.coarse_null = nn.Parameter(torch.zeros(latent_channels))
         self.layout = LayoutEncoder(fine)
         self.metadata = MetadataEmbedding(embedding)
+        # Words as the text encoder gives them share a large mean and vary little: see `set_text_statistics`.
+        self.register_buffer("text_mean", torch.zeros(TEXT_DIM))
+        self.register_buffer("text_std", torch.ones(TEXT_DIM))
         self.text_null = nn.Parameter(torch.randn(TEXT_DIM) * 0.02)
-        self.down = nn.ModuleList(ResidualBlock(fine, embedding) for _ in range(blocks[0]))
-        self.shrink = nn.Conv2d(fine, wide, 3, stride=2, padding=1)
-        self.middle = nn.ModuleList(ResidualBlock(wide, embedding) for _ in range(blocks[1]))
-        self.attention = nn.ModuleList(TextAttention(wide, heads) for _ in range(blocks[1] // 2))
-        self.grow = nn.Sequential(nn.Conv2d(wide, 4 * fine, 1), nn.PixelShuffle(2))
-        self.join = nn.Conv2d(2 * fine, fine, 1)
-        self.up = nn.ModuleList(ResidualBlock(fine, embedding) for _ in range(blocks[0]))
+        steps = list(zip(channels[:-1], channels[1:], blocks[:-1], strict=True))
+        self.down = nn.ModuleList(row(c, n) for c, _, n in steps)
+        self.shrink = nn.ModuleList(nn.Conv2d(c, d, 3, stride=2, padding=1) for c, d, _ in steps)
+        self.middle = row(wide, blocks[-1])
+        self.attention = nn.ModuleList(TextAttention(wide, heads) for _ in range(blocks[-1] // 2))
+        self.grow = nn.ModuleList(nn.Sequential(nn.Conv2d(d, 4 * c, 1), nn.PixelShuffle(2)) for c, d, _ in steps)
+        self.join = nn.ModuleList(nn.Conv2d(2 * c, c, 1) for c, _, _ in steps)
+        self.up = nn.ModuleList(row(c, n) for c, _, n in steps)
         self.head_modulation = nn.Conv2d(embedding, 2 * fine, 1)
         self.head = nn.Conv2d(fine, latent_channels, 3, padding=1)
         for layer in (self.head_modulation, self.head):
@@ -193,46 +211,58 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     @classmethod
-    def preset(cls, name: str, latent_channels: int = 8) -> EarthUNet:
+    def preset(cls, name: str, latent_channels: int = 4) -> EarthUNet:
         """An untrained denoiser of one of the `PRESETS`."""
         return cls(latent_channels=latent_channels, **PRESETS[name])
 
     @property
     def receptive_radius(self) -> int:
         """Latents beyond this distance from a position, in any direction, change nothing there."""
-        fine, wide = self.config.blocks
-        # at 8 px: stem, two convolutions a block on both sides, head; at 16 px: two a block, twice as far each.
-        # Shrinking reaches one further; growing hands one vector to both latents of a cell, one further again.
-        return (1 + 2 * fine * 2 + 1) + 2 * (2 * wide) + 2
+        # In cells of each scale, from the coarsest: two convolutions a block. A step up doubles the radius and adds
+        # two, as shrinking reaches one further and growing hands one vector to both cells of a side.
+        *outer, middle = self.config.blocks
+        radius = 2 * middle
+        for count in reversed(outer):
+            radius = 2 * radius + 2 + 2 * 2 * count
+        return radius + 2  # stem and head
+
+    @property
+    def grid(self) -> int:
+        """Sides of its input are multiples of this: latents a side of a cell of the coarsest scale."""
+        return int(2 ** (len(self.config.blocks) - 1))
+
+    def set_text_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and deviation of each of the 384 features over the words of the training captions."""
+        self.text_mean.copy_(mean)
+        self.text_std.copy_(std)
 
     def forward(
         self, sample: Tensor, timestep: Tensor | float, conditioning: Conditioning, return_dict: bool = True
     ) -> DenoiserOutput | tuple[Tensor]:
         """Velocity of `sample` (batch, latent_channels, h, w) at `timestep`, 0 clean to 1000 noise, scalar or (batch,).
 
-        `h` and `w` are even. The text may be of any number of tokens; fields as `Conditioning` says.
+        `h` and `w` are multiples of `grid`. The text may be of any number of tokens; fields as `Conditioning` says.
         """
-        if (
-            sample.ndim != 4
-            or sample.shape[1] != self.config.latent_channels
-            or sample.shape[2] % 2
-            or sample.shape[3] % 2
-        ):
-            wanted = f"(batch, {self.config.latent_channels}, even h, even w)"
+        channels, grid = self.config.latent_channels, self.grid
+        if sample.ndim != 4 or sample.shape[1] != channels or sample.shape[2] % grid or sample.shape[3] % grid:
+            wanted = f"(batch, {channels}, h, w) with h and w divisible by {grid}"
             raise ValueError(f"`sample` must be {wanted}, but got {tuple(sample.shape)}")
         given = conditioning
         batch, _, height, width = sample.shape
         time = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).expand(batch) / 1000
-        embedding = self.metadata(time, given, sample.dtype)
-        coarse_embedding = embedding
+        text = ((given.text - self.text_mean) / self.text_std).to(sample.dtype)
+        embedding = self.metadata(time, text, given)
         if embedding.shape[-2:] != (1, 1):
             embedding = F.interpolate(embedding, (height, width), mode="nearest")
-            coarse_embedding = F.avg_pool2d(embedding, 2)
+        embeddings = [embedding]  # one a scale
+        for _ in self.shrink:
+            last = embeddings[-1]
+            embeddings.append(last if last.shape[-2:] == (1, 1) else F.avg_pool2d(last, 2))
 
         has_text = given.is_present("text").view(-1, 1, 1)
         # A dropped text keeps one token, the null, so that attention has something to read.
-        first = torch.arange(given.text.shape[1], device=sample.device) == 0
-        text = torch.where(has_text, given.text.to(sample.dtype), self.text_null.to(sample.dtype))
+        first = torch.arange(text.shape[1], device=sample.device) == 0
+        text = torch.where(has_text, text, self.text_null.to(sample.dtype))
         text_mask = torch.where(has_text[:, :, 0], given.text_mask, first)
 
         def flag(name: str) -> Tensor:
@@ -243,21 +273,22 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = x + self.coarse_stem(coarse.expand(-1, -1, height, width))
         known = torch.cat([given.known, given.known_mask], 1).to(sample) * flag("known")
         x = x + self.known_stem(known.expand(-1, -1, height, width))
-        layout = given.layout.to(sample)
-        layout = layout.expand(-1, -1, 2, 2) if layout.shape[-1] == 1 else layout
-        x = x + self.layout(layout, given.is_present("boxes"), given.is_present("mask"))
+        x = x + self.layout(given.layout.to(sample), given.is_present("boxes"), given.is_present("mask"))
 
-        for block in self.down:
-            x = block(x, embedding)
-        skip = x
-        x = self.shrink(x)
+        paths = []
+        for blocks, shrink, here in zip(self.down, self.shrink, embeddings, strict=False):
+            for block in blocks:
+                x = block(x, here)
+            paths.append(x)
+            x = shrink(x)
         for i, block in enumerate(self.middle):
-            x = block(x, coarse_embedding)
-            if i % 2 and i // 2 < len(self.attention):
+            x = block(x, embeddings[-1])
+            if i % 2:
                 x = self.attention[i // 2](x, text, text_mask)
-        x = self.join(torch.cat([self.grow(x), skip], 1))
-        for block in self.up:
-            x = block(x, embedding)
+        for i in reversed(range(len(paths))):
+            x = self.join[i](torch.cat([self.grow[i](x), paths[i]], 1))
+            for block in self.up[i]:
+                x = block(x, embeddings[i])
         scale, shift = self.head_modulation(embedding).chunk(2, 1)
         x = self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
         return DenoiserOutput(sample=x) if return_dict else (x,)

@@ -14,20 +14,16 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from earthgen.conditions import CONDITION_NAMES, Conditions
-from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
+from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models.autoencoder import EarthAutoencoder
 from earthgen.models.conditioning import Conditioning
 from earthgen.text import encode_text, sentence_vectors
 from earthgen.tiling import encode_tiled
 
-PIXELS_PER_LATENT = EarthAutoencoder.spatial_factor
-GRID = 2 * PIXELS_PER_LATENT
-"""Pixels a side of a cell of the denoiser's coarsest grid: images are computed on multiples of it and then cropped."""
 
-
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The size in pixels an image of this size is computed at."""
-    return math.ceil(height / GRID) * GRID, math.ceil(width / GRID) * GRID
+def padded_size(height: int, width: int, grid: int) -> tuple[int, int]:
+    """The size in pixels an image of this size is computed at before it is cropped: multiples of `grid` pixels."""
+    return math.ceil(height / grid) * grid, math.ceil(width / grid) * grid
 
 
 def unit_vectors(lat: NDArray[np.floating] | float, lon: NDArray[np.floating] | float) -> NDArray[np.float32]:
@@ -49,11 +45,10 @@ def image_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(padded).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)
 
 
-def known_latents(mask: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
-    """A mask of known pixels (H, W) → (1, 1, h, w), 1 where all pixels of a latent are known."""
+def known_latents(mask: NDArray[np.bool_], size: tuple[int, int], factor: int) -> Tensor:
+    """A mask of known pixels (H, W) → (1, 1, h, w), 1 where all pixels of a latent, `factor` a side, are known."""
     padded = np.pad(mask, ((0, size[0] - mask.shape[0]), (0, size[1] - mask.shape[1])))
-    p = PIXELS_PER_LATENT
-    cells = padded.reshape(size[0] // p, p, size[1] // p, p).all((1, 3))
+    cells = padded.reshape(size[0] // factor, factor, size[1] // factor, factor).all((1, 3))
     return torch.from_numpy(cells)[None, None].float()
 
 
@@ -70,19 +65,23 @@ def conditioning_of(
     conditions: Sequence[Conditions],
     height: int,
     width: int,
+    grid: int,
     autoencoder: EarthAutoencoder,
     text_encoder: Any,
     tokenizer: Any,
 ) -> Conditioning:
     """The tensors of a batch of conditions for images of `height` × `width` pixels, on the CPU, float32.
 
+    They have the size of `padded_size(height, width, grid)`.
+
     Raises:
         ArgumentError: A raster or a box does not fit the size.
     """
     for c in conditions:
         c.check_size(height, width)
-    size = padded_size(height, width)
-    rows, columns = size[0] // PIXELS_PER_LATENT, size[1] // PIXELS_PER_LATENT
+    size = padded_size(height, width, grid)
+    factor = autoencoder.spatial_factor
+    rows, columns = size[0] // factor, size[1] // factor
     channels = autoencoder.config.latent_channels
     batch = len(conditions)
     present = torch.tensor([[c.present()[n] for n in CONDITION_NAMES] for c in conditions])
@@ -109,7 +108,7 @@ def conditioning_of(
         return encode_tiled(autoencoder, image_tensor(image, size)).float().cpu()
 
     if any_has("boxes") or any_has("mask"):
-        layout = np.zeros((batch, LAYOUT_CHANNELS, 2 * rows, 2 * columns), np.float32)
+        layout = np.zeros((batch, LAYOUT_CHANNELS, size[0] // CELL, size[1] // CELL), np.float32)
         for i, c in enumerate(conditions):
             names = sorted({b.label for b in c.boxes or ()} | set(c.mask_classes))
             if not names:
@@ -125,7 +124,7 @@ def conditioning_of(
         known, masks = torch.zeros(batch, channels, rows, columns), torch.zeros(batch, 1, rows, columns)
         for i, c in enumerate(conditions):
             if c.known is not None and c.known_mask is not None:
-                masks[i] = known_latents(c.known_mask, size)[0]
+                masks[i] = known_latents(c.known_mask, size, factor)[0]
                 known[i] = encode(filled(c.known, c.known_mask))[0] * masks[i]
         tensors |= {"known": known, "known_mask": masks}
     if any_has("coarse"):
@@ -144,7 +143,7 @@ def enlarged(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def image_latents(image: NDArray[np.uint8], autoencoder: EarthAutoencoder) -> Tensor:
-    """Latents (1, channels, h, w) of a uint8 image of any size, padded to the denoiser's grid."""
-    size = padded_size(*image.shape[:2])
+def image_latents(image: NDArray[np.uint8], grid: int, autoencoder: EarthAutoencoder) -> Tensor:
+    """Latents (1, channels, h, w) of a uint8 image of any size, padded to multiples of `grid` pixels."""
+    size = padded_size(*image.shape[:2], grid)
     return encode_tiled(autoencoder, image_tensor(image, size)).float().cpu()

@@ -33,7 +33,7 @@ def tiny_pipeline() -> EarthPipeline:
         bert = BertConfig(hidden_size=TEXT_DIM, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
         pipe = EarthPipeline(
             unet=awake(EarthUNet.preset("tiny", latent_channels=4)),
-            vae=awake(EarthAutoencoder(4, (8, 12, 16), (1, 1, 1), (1, 1, 1))),
+            vae=awake(EarthAutoencoder(4, (8, 16), (1, 1), (1, 1))),
             text_encoder=BertModel(bert).eval().requires_grad_(False),
             tokenizer=BertTokenizerFast.from_pretrained(minilm_folder()),
             scheduler=FlowMatchEulerDiscreteScheduler(),

@@ -60,7 +60,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"guidance_interval": 0.5}, "guidance_interval", "two noise levels", "0.5"),
     ({"generator": 42}, "generator", "torch.Generator", "42"),
     ({"generator": [torch.Generator()] * 2}, "generator", "a list of 1, one an image", "2"),
-    ({"latents": torch.zeros(1, 4, 32, 32)}, "latents", r"shape \(1, 4, 4, 4\)", r"\(1, 4, 32, 32\)"),
+    ({"latents": torch.zeros(1, 4, 32, 32)}, "latents", r"shape \(1, 4, 8, 8\)", r"\(1, 4, 32, 32\)"),
     ({"latents": "noise"}, "latents", "tensor", "noise"),
     ({"output_type": "jpeg"}, "output_type", '"pil", "np", "pt" or "latent"', "jpeg"),
     ({"callback_on_step_end_tensor_inputs": ["noise"]}, "callback_on_step_end_tensor_inputs", "latents", "noise"),

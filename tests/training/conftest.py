@@ -72,7 +72,7 @@ def latent_cache(tiny_data: Path, autoencoder_run: Path, tmp_path_factory: pytes
 def autoencoder_flags(data: Path, out: Path, steps: int) -> list[str]:
     flags = [
         "--data_root", data, "--sets", "eurosat", "--output_dir", out, "--max_train_steps", steps, "--cpu",
-        "--latent_channels", 4, "--block_channels", 8, 8, 8, "--train_batch_pixels", 2 * 64 * 64,
+        "--latent_channels", 4, "--block_channels", 8, 8, "--train_batch_pixels", 2 * 64 * 64,
         "--validation_steps", 2, "--checkpointing_steps", 2, "--logging_steps", 1, "--lr_warmup_steps", 1,
     ]  # fmt: skip
     return [str(f) for f in flags]
@@ -81,7 +81,7 @@ def autoencoder_flags(data: Path, out: Path, steps: int) -> list[str]:
 def denoiser_flags(cache: Path, autoencoder: Path, out: Path, steps: int) -> list[str]:
     flags = [
         "--latents", cache, "--autoencoder", autoencoder / "autoencoder", "--output_dir", out, "--cpu",
-        "--preset", "tiny", "--max_train_steps", steps, "--train_batch_latents", 4 * 64, "--validation_steps", 0,
+        "--preset", "tiny", "--max_train_steps", steps, "--train_batch_latents", 4 * 256, "--validation_steps", 0,
         "--checkpointing_steps", 2, "--logging_steps", 1, "--lr_warmup_steps", 1, "--mixed_precision", "no",
     ]  # fmt: skip
     return [str(f) for f in flags]

@@ -37,7 +37,7 @@ def test_the_autoencoder_run_leaves_weights_statistics_a_sheet_and_metrics(autoe
 def test_the_cache_holds_what_the_autoencoder_makes_of_the_data(latent_cache: Path, autoencoder_run: Path) -> None:
     folder = latent_cache / "64"
     z = np.load(folder / "z.npy")
-    assert z.shape == (42, 4, 8, 8) and np.isfinite(z).all()
+    assert z.shape == (42, 4, 16, 16) and np.isfinite(z).all()
     assert np.abs(z.mean((0, 2, 3))).max() < 1.5 and 0.2 < z.std() < 3
     meta = np.load(folder / "meta.npy")
     assert (meta["gsd"] == 10).all() and np.isfinite(meta["lat"]).all() and np.isnan(meta["day"]).all()
