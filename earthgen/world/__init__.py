@@ -1,0 +1,1 @@
+"""The world: one unbounded image of the Earth, any window of which can be asked for in any order."""
