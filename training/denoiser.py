@@ -31,21 +31,21 @@ from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, 
 
 DROP = {
     "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15,
-    "boxes": 0.3, "mask": 0.3, "known": 0.8, "coarse": 0.6,
+    "boxes": 0.3, "mask": 0.3, "known": 0.85, "coarse": 0.7,
 }  # fmt: skip
 """How often each condition is withheld though it is there. Every image has known pixels and a coarser image to give."""
 DROP_ALL = 0.1
 """How often all are withheld together, which guidance needs to be learned well."""
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
-    64: (0.5, {
+    64: (0.6, {
         "eurosat": 0.66, "ucmerced": 0.12, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03,
         "naip": 0.01, "dubai": 0.03,
     }),
-    128: (0.35, {
+    128: (0.28, {
         "eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06,
     }),
-    256: (0.15, {
+    256: (0.12, {
         "eurosat_scenes": 0.18, "ucmerced": 0.4, "bluemarble": 0.2, "oscd": 0.13, "naip": 0.02, "dubai": 0.07,
     }),
 }  # fmt: skip
@@ -182,6 +182,9 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
     z: Tensor = batch["z"]
     generator = step.torch()
     sigma = torch.sigmoid(torch.randn(len(z), generator=generator)).to(z.device)
+    # The same noise hides less of a larger image, whose latents tell more of one another.
+    shift = (z.shape[-1] / 16) ** 0.5
+    sigma = shift * sigma / (1 + (shift - 1) * sigma)
     noise = torch.randn(z.shape, generator=generator).to(z.device)
     s = sigma.view(-1, 1, 1, 1)
     x = ((1 - s) * z + s * noise).contiguous(memory_format=torch.channels_last)

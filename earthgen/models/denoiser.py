@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class DenoiserOutput(BaseOutput):  # type: ignore[misc]
 PRESETS: dict[str, dict[str, Any]] = {
     # parameters and GFLOPs of one evaluation at 256 px: see `benchmarks/presets.py` and weights.md
     "tiny": {"channels": (32, 32, 48), "blocks": (1, 1, 2), "embedding": 64, "heads": 2},
-    "mini": {"channels": (96, 192, 320), "blocks": (2, 2, 4), "embedding": 256, "heads": 5},
+    "mini": {"channels": (64, 128, 256), "blocks": (2, 2, 4), "embedding": 256, "heads": 4},
     "base": {"channels": (128, 256, 512), "blocks": (2, 3, 6), "embedding": 384, "heads": 8},
     "large": {"channels": (256, 512, 1024), "blocks": (3, 4, 8), "embedding": 768, "heads": 16},
 }
@@ -134,10 +135,10 @@ class TextAttention(nn.Module):
         batch, channels, height, width = x.shape
         q = self.query(channel_norm(x)).permute(0, 2, 3, 1).reshape(batch, height * width, self.heads, -1)
         k, v = self.key_value(text).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        # (batch, heads, positions, channels of a head); the mask holds for every head and position.
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=text_mask[:, None, None, :])
-        y = y.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        # (batch, positions, heads, channels of a head); the mask holds for every head and position. Through diffusers,
+        # so that `unet.set_attention_backend("xformers")` and its other backends work; SDPA is the default.
+        y = dispatch_attention_fn(q, k, v, attn_mask=text_mask[:, None, None, :])
+        y = y.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         return x + self.out(y)
 
 
