@@ -135,7 +135,7 @@ def gaussian(words: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
     """`value` as an int; raises `ArgumentError` unless it is a whole number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ArgumentError(name, f"must be a whole number from {low} to {high}", value)
     return int(value)
 
