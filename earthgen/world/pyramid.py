@@ -228,9 +228,12 @@ class Window:
             ArgumentError: The place is beyond 85.0511° N or S, or an argument out of its range.
         """
         _check_on_map(lat)
-        row, column = position_to_pixel(level, lat, lon)
-        top, left = (math.floor(c - n / 2 + 0.5) for c, n in ((float(row), height), (float(column), width)))
-        return cls(level, top, left, height, width)
+        height, width = (
+            whole_number("height", height, 1, MAX_COORDINATE),
+            whole_number("width", width, 1, MAX_COORDINATE),
+        )
+        row, column = (float(c) for c in position_to_pixel(level, lat, lon))
+        return cls(level, math.floor(row - height / 2 + 0.5), math.floor(column - width / 2 + 0.5), height, width)
 
     @classmethod
     def covering(cls, level: int, west: float, south: float, east: float, north: float) -> Window:
