@@ -68,7 +68,7 @@ def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
 
     def window(rows: slice, columns: slice) -> Tensor:
         part = x[..., rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
-        part = part.to(_device(autoencoder), autoencoder.dtype).contiguous(memory_format=torch.channels_last)
+        part = part.to(_device(autoencoder)).contiguous(memory_format=torch.channels_last)
         return autoencoder.encode(part).latent
 
     return apply_tiled(window, x.shape[2] // factor, x.shape[3] // factor, LATENT_TILE, halo)
@@ -79,7 +79,7 @@ def decode_tiled(autoencoder: EarthAutoencoder, z: Tensor) -> Tensor:
     halo = autoencoder.receptive_field[1]
 
     def window(rows: slice, columns: slice) -> Tensor:
-        part = z[..., rows, columns].to(_device(autoencoder), autoencoder.dtype)
+        part = z[..., rows, columns].to(_device(autoencoder))
         return autoencoder.decode(part.contiguous(memory_format=torch.channels_last)).sample
 
     return apply_tiled(window, z.shape[2], z.shape[3], LATENT_TILE, halo, autoencoder.spatial_factor)

@@ -3,8 +3,7 @@
     python -m earthgen.training.autoencoder --data_root DATA --output_dir runs/autoencoder --max_train_steps 6000
 
 Loss: the square root of each image's L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone
-would blur. The latent is kept smooth for the denoiser's sake: a little Gaussian noise is added to it, and it is turned
-and halved together with its image (equivariance regularisation, Kouzelis et al. 2025).
+would blur. A little Gaussian noise is added to the channels of detail, so that small errors of a denoiser stay small.
 """
 
 from __future__ import annotations
@@ -59,13 +58,6 @@ def spectrum_loss(x: Tensor, y: Tensor, window: int = 32) -> Tensor:
     return (amplitudes(x) - amplitudes(y)).abs().mean()
 
 
-def transformed(x: Tensor, turns: int, flip: bool, half: bool) -> Tensor:
-    """`x` (batch, channels, H, W) turned by quarter turns, mirrored, and its sides halved by averaging."""
-    x = torch.rot90(x, turns, (2, 3))
-    x = x.flip(3) if flip else x
-    return F.avg_pool2d(x, 2) if half else x
-
-
 class Crops:
     """Random crops of random sets at random resolutions. A batch is of one size: 64 or 128 px."""
 
@@ -98,35 +90,33 @@ def make_loss(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The loss of the recipe, closed over its weights."""
 
     def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
-        rng = step.numpy(stream=2)
-        moved = args.equivariance > 0 and rng.random() < args.equivariance
-        turns, flip, half = int(rng.integers(4)), bool(rng.integers(2)), bool(rng.random() < 0.35)
-        y, x, z = model(batch["x"], step, (turns, flip, half) if moved else (0, False, False))
-        each = (y.detach().float() - x).abs().mean((1, 2, 3))
+        x: Tensor = batch["x"]
+        y, detail = model(x, step)
+        each = (y.float() - x).abs().mean((1, 2, 3))
         # Square roots of each image's error: what is easy to code (a calm, dark scene) is to be coded well, too.
-        l1 = (y.float() - x).abs().mean((1, 2, 3)).sqrt().mean()
         spectrum = spectrum_loss(y, x)
-        magnitude = z.float().square().mean()
-        total = l1 + args.spectrum_weight * spectrum + args.magnitude_weight * magnitude
+        magnitude = detail.float().square().mean()
+        total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.magnitude_weight * magnitude
         psnr = -10 * torch.log10((y.detach().float() - x).square().mean((1, 2, 3)) / 4).mean()
-        return total, {"l1": float(each.mean()), "psnr": float(psnr), "z2": float(magnitude.detach())}
+        figures = {"l1": each.detach().mean(), "psnr": psnr, "detail2": magnitude.detach()}
+        return total, {k: float(v) for k, v in figures.items()}
 
     return loss
 
 
 class TrainableAutoencoder(nn.Module):
-    """The autoencoder with noise and transformation of its latent, so that one forward pass is all a trainer sees."""
+    """The autoencoder with noise on its detail, so that one forward pass is all a trainer sees."""
 
     def __init__(self, autoencoder: EarthAutoencoder, latent_noise: float) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.latent_noise = latent_noise
 
-    def forward(self, x: Tensor, step: Step, move: tuple[int, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:
-        z = self.autoencoder.encoder(x)
-        noise = torch.randn(z.shape, generator=step.torch()).to(z)
-        moved = transformed(z + self.latent_noise * z.detach().std() * noise, *move)
-        return self.autoencoder.decoder(moved), transformed(x, *move), z
+    def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        colour, detail = self.autoencoder.to_latent(x).tensor_split([3], 1)
+        noise = torch.randn(detail.shape, generator=step.torch()).to(detail)
+        spread = detail.detach().std((0, 2, 3), keepdim=True)
+        return self.autoencoder.from_latent(torch.cat([colour, detail + self.latent_noise * spread * noise], 1)), detail
 
 
 @torch.inference_mode()
@@ -170,17 +160,16 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="earthgen train autoencoder", description=__doc__.split("\n\n")[0])
     p.add_argument("--data_root", type=Path, default=None, help="folder of the data sets; default: $EARTHGEN_DATA")
     p.add_argument("--sets", nargs="+", default=list(SHARES), choices=list(SHARES), help="the data sets to train on")
-    p.add_argument("--latent_channels", type=int, default=4)
+    p.add_argument("--latent_channels", type=int, default=8, help="3 of colour, the others of detail")
     p.add_argument("--block_channels", type=int, nargs="+", default=[48, 128], help="width at 1/2, 1/4, ... size")
     p.add_argument("--encoder_blocks", type=int, nargs="+", default=[1, 2], help="residual blocks at each of them")
     p.add_argument("--decoder_blocks", type=int, nargs="+", default=[1, 3])
     p.add_argument(
         "--train_batch_pixels", type=int, default=16 * 64 * 64, help="pixels a batch, whatever its crop size"
     )
-    p.add_argument("--latent_noise", type=float, default=0.03, help="relative to the latents' standard deviation")
+    p.add_argument("--latent_noise", type=float, default=0.01, help="relative to the detail's deviation")
     p.add_argument("--magnitude_weight", type=float, default=1e-4)
     p.add_argument("--spectrum_weight", type=float, default=1.0)
-    p.add_argument("--equivariance", type=float, default=0.3, help="share of batches turned and halved in latent space")
     add_common_arguments(p)
     return p
 

@@ -183,7 +183,7 @@ def write_bucket(
             views = [view(n, sources[n][i], size, rng, relief) for n, i, rng in jobs[start : start + chunk]]
             rows = slice(start, start + len(views))
             x = to_tensor([v.sample.image for v in views] + [enlarged(v.coarse, (size, size)) for v in views])
-            coded = autoencoder.encode(x.to(autoencoder.dtype)).latent.float().numpy()
+            coded = autoencoder.encode(x).latent.numpy()
             z[rows], c[rows] = coded[: len(views)], coded[len(views) :]
             for row, v in enumerate(views, start):
                 meta[row] = numbers(v)

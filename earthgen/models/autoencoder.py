@@ -1,5 +1,9 @@
 """The autoencoder: RGB images to latents of 4 × 4 pixels each, and back. Local: convolutions only.
 
+The first three channels of a latent are the mean colour of its pixels, so the latent of an image holds the image at a
+quarter of its resolution; the others, learned, hold the detail within. A denoiser thus sees structure as it is, and
+what comes out of the decoder averages to the colours that went in, exactly.
+
 No normalisation over space and no attention, so a latent depends on a bounded patch of pixels and a pixel on a
 bounded patch of latents (`receptive_field`), and any image can be coded in tiles that agree with the whole.
 """
@@ -7,8 +11,10 @@ bounded patch of latents (`receptive_field`), and any image can be coded in tile
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -43,6 +49,16 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))
 
 
+COLOUR = ((1 / 3, 1 / 3, 1 / 3), (-0.5, 0.0, 0.5), (-0.25, 0.5, -0.25))
+"""RGB → brightness, blue against red, green against both: nearly uncorrelated in images of the Earth."""
+RGB = torch.linalg.inv(torch.tensor(COLOUR)).tolist()
+
+
+def mixed(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
+    """The colours of `x` (batch, 3, h, w) times a 3 × 3 matrix, in the precision of `x` even under autocast."""
+    return (x.new_tensor(matrix).view(1, 3, 3, 1, 1) * x.unsqueeze(1)).sum(2)
+
+
 class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An autoencoder of spatial factor 4: each scale halves the sides by pixel (un)shuffling, with plain residual blocks.
 
@@ -53,7 +69,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 4,
+        latent_channels: int = 8,  # 3 of mean colour, the others of detail
         block_channels: tuple[int, ...] = (48, 128),  # at 1/2, 1/4, ... of the image's size
         encoder_blocks: tuple[int, ...] = (1, 2),
         decoder_blocks: tuple[int, ...] = (1, 3),
@@ -61,6 +77,8 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latents_std: tuple[float, ...] | None = None,  # None: 1
     ) -> None:
         super().__init__()
+        if latent_channels < 4:
+            raise ValueError(f"`latent_channels` must be at least 4, 3 of them of colour, but got {latent_channels}")
         if not len(block_channels) == len(encoder_blocks) == len(decoder_blocks) >= 1:
             lengths = (len(block_channels), len(encoder_blocks), len(decoder_blocks))
             raise ValueError(f"`block_channels`, `encoder_blocks`, `decoder_blocks` must be as long, but got {lengths}")
@@ -74,7 +92,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 decoder = [nn.Conv2d(width, 4 * above, 1), nn.PixelShuffle(2), *decoder]
             encoder += [ResidualBlock(width) for _ in range(encoder_blocks[i])]
             decoder = [*(ResidualBlock(width) for _ in range(decoder_blocks[i])), *decoder]
-        self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(last, latent_channels, 3, padding=1))
+        self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(last, latent_channels - 3, 3, padding=1))
         self.decoder = nn.Sequential(nn.Conv2d(latent_channels, last, 3, padding=1), *decoder)
 
         # Without normalisation the path around the residual blocks must carry signals at their own scale at first.
@@ -94,13 +112,25 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         std = self.config.latents_std or [1.0] * channels
         return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(std).view(1, -1, 1, 1)
 
+    def to_latent(self, x: Tensor) -> Tensor:
+        """Latents before they are normalised, float32."""
+        colour = mixed(F.avg_pool2d(x.float(), self.spatial_factor), COLOUR)
+        return torch.cat([colour, self.encoder(x.to(self.dtype)).float()], 1)
+
+    def from_latent(self, z: Tensor) -> Tensor:
+        """Images of latents that are not normalised, float32. Colours stay in float32: bfloat16 would show bands."""
+        mean = mixed(z[:, :3].float(), RGB)
+        x = F.interpolate(mean, scale_factor=self.spatial_factor, mode="bilinear") + self.decoder(z.to(self.dtype))
+        # What a cell's pixels miss of its mean colour is given to all of them alike.
+        return x + F.interpolate(mean - F.avg_pool2d(x, self.spatial_factor), scale_factor=self.spatial_factor)
+
     @apply_forward_hook
     def encode(self, x: Tensor) -> EncoderOutput:
         """Latents of RGB images (batch, 3, height, width) in [-1, 1]; sides divisible by `spatial_factor`."""
         f = self.spatial_factor
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % f or x.shape[3] % f:
             raise ValueError(f"`x` must be (batch, 3, height, width), sides divisible by {f}, but got {tuple(x.shape)}")
-        z = self.encoder(x)
+        z = self.to_latent(x)
         mean, std = self._statistics(z)
         return EncoderOutput(latent=(z - mean) / std)
 
@@ -111,7 +141,7 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             wanted = f"(batch, {self.config.latent_channels}, height, width)"
             raise ValueError(f"`z` must be {wanted}, but got {tuple(z.shape)}")
         mean, std = self._statistics(z)
-        return DecoderOutput(sample=self.decoder(z * std + mean))
+        return DecoderOutput(sample=self.from_latent(z * std + mean))
 
     def forward(self, x: Tensor) -> DecoderOutput:
         """The reconstruction of `x`."""
@@ -127,4 +157,5 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         factor = scales[-1]
         encoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.encoder_blocks, scales, strict=True))
         decoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.decoder_blocks, scales, strict=True))
-        return math.ceil(encoder / factor), math.ceil(decoder / factor)
+        # A pixel's correction is its cell's, whose farthest pixel reaches almost one latent further.
+        return math.ceil(encoder / factor), math.ceil(decoder / factor) + 1

@@ -173,7 +173,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 4,
+        latent_channels: int = 8,
         channels: tuple[int, ...] = PRESETS["mini"]["channels"],  # width at each scale, the finest first
         blocks: tuple[int, ...] = PRESETS["mini"]["blocks"],  # on each side of each scale; in all at the last
         embedding: int = PRESETS["mini"]["embedding"],  # width of the modulation vector
@@ -212,7 +212,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     @classmethod
-    def preset(cls, name: str, latent_channels: int = 4) -> EarthUNet:
+    def preset(cls, name: str, latent_channels: int = 8) -> EarthUNet:
         """An untrained denoiser of one of the `PRESETS`."""
         return cls(latent_channels=latent_channels, **PRESETS[name])
 
