@@ -26,7 +26,7 @@ from torch import Tensor, nn
 @dataclass
 class EncoderOutput(BaseOutput):  # type: ignore[misc]
     latent: Tensor
-    """(batch, latent_channels, height / 4, width / 4); over the training data of mean 0 and deviation 1."""
+    """(batch, latent_channels, height / 4, width / 4); over the training data of mean 0, deviating by 1 within an image."""
 
 
 @dataclass
