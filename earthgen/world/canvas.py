@@ -58,7 +58,7 @@ class LatentStore:
     Several canvases may share one, from several threads.
     """
 
-    def __init__(self, limit: int = 2**28, behind: ArrayStore | None = None) -> None:
+    def __init__(self, limit: int = 2**29, behind: ArrayStore | None = None) -> None:
         self.limit = whole_number("limit", limit, 0, 2**63)
         """Bytes."""
         self.behind = behind
@@ -130,10 +130,10 @@ Cell = tuple[int, int, int]
 class Canvas:
     """Samples x_{k+1} = x_k + (σ_{k+1} - σ_k) v(x_k, σ_k) on an unbounded plane.
 
-    The same bytes come out for a latent whatever window it is asked in, in any order, from any process, with or
-    without what a store has kept (`MultiDiffusion` excepted). For that the network is only ever called on windows of
-    one shape a step, `batch` of them at a time, each at a place of its own: convolutions round differently in another
-    shape. So `batch` decides the last bits, as do the number of threads, the device and the library.
+    The same bytes come out for a latent whatever window it is asked in, in any order, from any thread or process,
+    with or without what a store has kept (`MultiDiffusion` excepted). For that the network is only ever called on
+    windows of one shape a step, `batch` of them at a time, each at a place of its own: convolutions round differently
+    in another shape. So `batch` decides the last bits, as do the number of torch's threads, the device and the library.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Canvas:
             sigmas: Falling noise levels, for flow matching from 1 to 0; the steps lie between them. (For a network
                 that predicts ε at x = √ᾱ x₀ + √(1 - ᾱ) ε, this is DDIM with σ = √((1 - ᾱ)/ᾱ) and x divided by √ᾱ.)
             rule: How windows are cut and merged; `rule_for(model)` picks one.
-            store: Where latents are kept between windows, 256 MiB in memory unless given.
+            store: Where latents are kept between windows, 512 MiB in memory unless given.
             key: Names everything that velocity and noise depend on (model, seed, conditions, level). Needed where the
                 store is shared or outlives this canvas.
             wrap: Latents after which columns begin again, where noise and conditions do: a multiple of the rule's

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthUNet
+from earthgen.world.cache import TileCache
 from earthgen.world.canvas import Canvas, LatentStore, Velocity
 from earthgen.world.noise import noise_field
 from earthgen.world.rules import EDGE_WEIGHT, Exact, InfiniteDiffusion, Layer, MetaEarth, MultiDiffusion, Rule, rule_for
@@ -337,6 +338,18 @@ def test_what_a_store_lost_or_damaged_is_computed_again() -> None:
     hurt = canvas(PURE[0], store=LatentStore(2**24, shelf), key="a")
     assert torch.equal(hurt.sample(ROWS, COLUMNS), whole)
     assert hurt.stats.computed > 0
+
+
+def test_the_cache_on_disk_is_such_a_store(tmp_path: Path) -> None:
+    whole = canvas(PURE[0], store=LatentStore(2**24, TileCache(tmp_path, memory_bytes=0)), key="a").sample(
+        ROWS, COLUMNS
+    )
+    for n, path in enumerate(sorted(tmp_path.rglob("*.tile"))):
+        if n % 5 == 0:
+            path.write_bytes(path.read_bytes()[:-1])
+    again = canvas(PURE[0], store=LatentStore(2**24, TileCache(tmp_path)), key="a")
+    assert torch.equal(again.sample(ROWS, COLUMNS), whole)
+    assert 0 < again.stats.computed < again.stats.found
 
 
 def test_a_store_drops_what_was_unused_for_longest() -> None:
