@@ -6,11 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthgen.pipelines.cascade import EarthCascadePipeline as EarthCascadePipeline
     from earthgen.pipelines.earth import EarthPipeline as EarthPipeline
+    from earthgen.pipelines.stages import Stage as Stage
 
-_HOMES = {"EarthPipeline": "earthgen.pipelines.earth"}
+_HOMES = {
+    "EarthCascadePipeline": "earthgen.pipelines.cascade",
+    "EarthPipeline": "earthgen.pipelines.earth",
+    "Stage": "earthgen.pipelines.stages",
+}
 
-__all__ = ["EarthPipeline"]
+__all__ = ["EarthCascadePipeline", "EarthPipeline", "Stage"]
 
 
 def __getattr__(name: str) -> Any:
