@@ -44,10 +44,11 @@ def times(network: EarthAutoencoder | AutoencoderKL, dtype: torch.dtype) -> dict
     """Milliseconds of one image at 256 and 512 px."""
     encode, decode = coder(network.to(dtype))
     channels = network.config.latent_channels
+    factor = network.spatial_factor if isinstance(network, EarthAutoencoder) else 8
     result = {}
     for side in (256, 512):
         x = torch.rand(1, 3, side, side, dtype=dtype).to(memory_format=torch.channels_last) * 2 - 1
-        z = torch.randn(1, channels, side // 8, side // 8, dtype=dtype).to(memory_format=torch.channels_last)
+        z = torch.randn(1, channels, side // factor, side // factor, dtype=dtype).to(memory_format=torch.channels_last)
         result[f"encode {side} px"] = milliseconds(encode, x)
         result[f"decode {side} px"] = milliseconds(decode, z)
     return result

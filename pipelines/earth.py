@@ -163,10 +163,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
         """The guided velocity of `latents`, computed in tiles where they are many."""
         halo = math.ceil(self.unet.receptive_radius / self.unet.grid) * self.unet.grid
-        dtype = self.unet.dtype
 
         def window(rows: slice, columns: slice) -> Tensor:
-            x = latents[..., rows, columns].to(dtype).contiguous(memory_format=torch.channels_last)
+            x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
             total: Tensor | None = None
             for weight, conditioning in chain:

@@ -47,6 +47,17 @@ def channel_norm(x: Tensor) -> Tensor:
     return F.layer_norm(y, y.shape[-1:], eps=1e-5).permute(0, 3, 1, 2)
 
 
+def preconditioning(time: Tensor) -> tuple[Tensor, Tensor]:
+    """(skip, gain) such that velocity = skip × sample + gain × network(gain × sample), for `time` 0 clean to 1 noise.
+
+    The skip is the best linear guess of the velocity for data of deviation 1, and what is then left for the network has
+    deviation 1 at every noise level (the reasoning of Karras et al. 2022, for flow matching). Without it, a network
+    must hand the image through its normalisations to subtract it again.
+    """
+    power = (1 - time) ** 2 + time**2
+    return (2 * time - 1) / power, power.rsqrt()
+
+
 def waves(x: Tensor, octaves: int) -> Tensor:
     """Fourier features: `x` (..., n) → (..., n + 2 n octaves), with wavelengths 2, 1, 1/2, ..."""
     angles = x.unsqueeze(-1) * (math.pi * 2.0 ** torch.arange(octaves, device=x.device))
@@ -251,6 +262,8 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         given = conditioning
         batch, _, height, width = sample.shape
         time = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).expand(batch) / 1000
+        skip, gain = preconditioning(time.view(-1, 1, 1, 1))
+        noisy, sample = sample, (gain * sample).to(self.dtype)  # the velocity keeps the precision of what came
         text = ((given.text - self.text_mean) / self.text_std).to(sample.dtype)
         embedding = self.metadata(time, text, given)
         if embedding.shape[-2:] != (1, 1):
@@ -292,7 +305,8 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 x = block(x, embeddings[i])
         scale, shift = self.head_modulation(embedding).chunk(2, 1)
         x = self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
-        return DenoiserOutput(sample=x) if return_dict else (x,)
+        velocity = (skip * noisy + gain * x).to(noisy.dtype)
+        return DenoiserOutput(sample=velocity) if return_dict else (velocity,)
 
 
 assert len(CONDITION_NAMES) == 9  # each is read above: text, gsd, position, date, cloud, boxes, mask, known, coarse
