@@ -92,7 +92,9 @@ def test_the_library_imports_none_of_the_other_rooms_but_from_its_command_line()
     assert [path for path in offenders if path.parts[1] not in ("cli", "weights")] == []
 
 
-@pytest.mark.parametrize(("folder", "extras"), [("earthgen", ["evaluate"]), ("pipelines", []), ("training", ["train"])])
+@pytest.mark.parametrize(
+    ("folder", "extras"), [("earthgen", ["evaluate", "zarr"]), ("pipelines", []), ("training", ["train"])]
+)
 def test_what_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     declared = modules_of(PROJECT["project"]["dependencies"])
     for extra in extras:
@@ -104,7 +106,7 @@ def test_what_is_imported_is_declared(folder: str, extras: list[str]) -> None:
 def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     requirements = [*PROJECT["project"]["dependencies"]]
-    for extra in ("train", "evaluate", "cuda"):
+    for extra in ("train", "evaluate", "zarr", "cuda"):
         requirements += PROJECT["project"]["optional-dependencies"][extra]
     for requirement in requirements:
         assert ">=" in requirement

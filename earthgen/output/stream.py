@@ -1,0 +1,482 @@
+"""Rasters far larger than memory, asked for block by block and written as cloud-optimised GeoTIFF or Zarr.
+
+The work on `alps.tif` lies in `alps.tif.partial` until it is whole. An export that was interrupted, even killed, goes
+on after the last whole row of blocks when it is asked for again. No step holds more than a few blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from rasterio.crs import CRS
+from rasterio.env import Env
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import array_bounds
+from rasterio.windows import Window
+from tqdm.auto import tqdm
+
+from earthgen.conditions import check_rgb
+from earthgen.errors import ArgumentError, OutputError
+from earthgen.output.atomic import StrPath
+from earthgen.output.geotiff import BLOCK_SIZE, GSD_TAG, quiet_without_place
+from earthgen.output.partial import Partial, check_space, identity_of, resumable
+from earthgen.output.provenance import SYNTHETIC_MARK, Provenance
+
+Image = NDArray[np.uint8]
+Blocks = Callable[[int, int, int, int], Image]
+"""(row, column, height, width) of a window, in pixels → its pixels, uint8 RGB (height, width, 3)."""
+Put = Callable[[int, Image], None]
+"""Takes the column at which a block starts, and the block."""
+
+SUFFIXES = (".tif", ".tiff", ".zarr")
+_MOST_PIXELS = 10**12
+"""Of an export, 3 TB uncompressed: more is a mistake in its arguments."""
+_CACHE_BYTES = 16 << 20
+"""Of GDAL's blocks. Its own default, a share of the machine's memory, is for those who read again what they read."""
+_LEAST_BYTES, _TYPICAL_BYTES = 1.0, 5.0
+"""On disk for a pixel, work and result together. NAIP and OpenAerialMap tiles take 5.3 and 6.4, Blue Marble 1.3."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """What is written, but for its pixels. Raises `ArgumentError` as `stream_raster` says."""
+
+    height: int
+    width: int
+    crs: CRS | None
+    transform: Affine | None
+    provenance: Provenance
+    gsd: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise ArgumentError(name, "must be a whole number of pixels > 0", value)
+            object.__setattr__(self, name, int(value))
+        if self.height * self.width > _MOST_PIXELS:
+            rule = f"must give at most {_MOST_PIXELS:.0e} pixels with `width` ({self.width})"
+            raise ArgumentError("height", rule, self.height)
+        if (self.crs is None) != (self.transform is None):
+            missing, given = ("crs", "transform") if self.crs is None else ("transform", "crs")
+            raise ArgumentError(missing, f"must be given together with `{given}`", None)
+        t = self.transform
+        if t is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
+            raise ArgumentError("transform", "must be north-up: a > 0, e < 0, b = d = 0", t)
+        if self.gsd is not None and not (math.isfinite(self.gsd) and self.gsd > 0):
+            raise ArgumentError("gsd", "must be a finite number of metres a pixel > 0, or None", self.gsd)
+        object.__setattr__(self, "gsd", None if self.gsd is None else float(self.gsd))
+
+    def request(self) -> dict[str, Any]:
+        """All that decides about the result, JSON-ready."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "crs": self.crs.to_wkt(version="WKT2_2019") if self.crs else None,
+            "transform": list(self.transform)[:6] if self.transform else None,
+            "gsd": self.gsd,
+            "provenance": identity_of(self.provenance),
+        }
+
+
+class _Writer(Protocol):
+    def row(self, top: int, height: int) -> Any: ...  # a context manager that gives a `Put`
+
+    def finish(self, progress: bool) -> Path: ...
+
+
+def stream_raster(
+    path: StrPath,
+    blocks: Blocks,
+    height: int,
+    width: int,
+    crs: CRS | None,
+    transform: Affine | None,
+    provenance: Provenance,
+    gsd: float | None = None,
+    *,
+    block_size: int = 2 * BLOCK_SIZE,
+    progress: bool = False,
+) -> Path:
+    """Write a raster as COG (`.tif`, `.tiff`) or Zarr (`.zarr`), calling `blocks` for its windows in row-major order.
+
+    The GeoTIFF is, byte for byte, the one that `write_geotiff` makes of the whole image. The Zarr store holds a
+    group a level, `0` the finest, each with `image` (band, y, x), coordinates and a CF grid mapping, and says where
+    they lie also by the conventions `proj:`, `spatial:` and `multiscales`. It is of version 2 of the format, as GDAL
+    up to 3.10 does not read what is written as version 3.
+
+    Args:
+        path: A file is replaced at the last moment; a Zarr store must not be there yet.
+        blocks: Must give the same pixels whenever it is asked, as the work may be split over several runs.
+        height: Rows of pixels.
+        width: Columns of pixels.
+        crs: CRS, or None for an image without a place.
+        transform: (column, row) of pixel corners to `crs`, north-up; given with `crs` or not at all.
+        provenance: A later run goes on with the work of an earlier one if this is equal but for the time, and so are
+            size, place and `block_size`; otherwise the work starts anew, with a warning.
+        gsd: Metres on the ground a pixel, for the tags.
+        block_size: Side of the windows, a multiple of 512; those at the right and lower edge are smaller.
+        progress: Whether to show progress and the time left.
+
+    Raises:
+        ArgumentError: an argument is out of range, or `blocks` gives something else than the pixels asked for.
+        OutputError: the output cannot be written, the disk is too small, or another process is writing it.
+    """
+    path = Path(path)
+    raster = Raster(height, width, crs, transform, provenance, gsd)
+    if not isinstance(block_size, int) or block_size < 1 or block_size % BLOCK_SIZE:
+        raise ArgumentError("block_size", f"must be a positive multiple of {BLOCK_SIZE} pixels", block_size)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ArgumentError("path", f"must end in one of {', '.join(SUFFIXES)}", str(path))
+    if path.is_dir() if suffix != ".zarr" else path.exists():
+        raise ArgumentError("path", "must not be there yet, as a folder is not replaced", str(path))
+    rows, columns = math.ceil(raster.height / block_size), math.ceil(raster.width / block_size)
+    request = {"format": suffix.replace("tiff", "tif"), "block_size": block_size, **raster.request()}
+    with resumable(path, request) as partial:
+        left = 1 - partial.done / rows
+        pixels = raster.height * raster.width
+        check_space(path, _LEAST_BYTES * pixels * left, _TYPICAL_BYTES * pixels * left)
+        writer: _Writer = (_Zarr if suffix == ".zarr" else _Cog)(partial, raster)
+        total, before = rows * columns, partial.done * columns
+        with tqdm(total=total, initial=before, desc=path.name, unit="block", disable=not progress) as bar:
+            for row in range(partial.done, rows):
+                top = row * block_size
+                tall = min(block_size, raster.height - top)
+                with writer.row(top, tall) as put:
+                    for start in range(0, raster.width, block_size):
+                        wide = min(block_size, raster.width - start)
+                        block = blocks(top, start, tall, wide)
+                        check_rgb("blocks", block)
+                        if block.shape != (tall, wide, 3):
+                            rule = f"must give the pixels asked for, here of shape {(tall, wide, 3)}"
+                            raise ArgumentError("blocks", rule, block.shape)
+                        put(start, block)
+                        bar.update()
+                partial.advance(row + 1)
+        partial.publish(writer.finish(progress))
+    return path
+
+
+class _Cog:
+    """A strip of GeoTIFF for each row of blocks; in the end GDAL's COG driver reads them all through a VRT."""
+
+    def __init__(self, partial: Partial, raster: Raster) -> None:
+        self.partial, self.raster = partial, raster
+        self.strips = partial.folder / "strips"
+        self.strips.mkdir(exist_ok=True)
+
+    @contextmanager
+    def row(self, top: int, height: int) -> Iterator[Put]:
+        strip = self.strips / f"{top:012d}.tif"
+        profile: dict[str, Any] = {
+            "driver": "GTiff",
+            "height": height,
+            "width": self.raster.width,
+            "count": 3,
+            "dtype": "uint8",
+            "photometric": "RGB",
+            "interleave": "pixel",
+            "tiled": True,
+            "blockxsize": BLOCK_SIZE,
+            "blockysize": BLOCK_SIZE,
+            "compress": "DEFLATE",
+            "predictor": 2,
+            "zlevel": 1,
+            "bigtiff": "IF_SAFER",
+        }
+
+        def put(left: int, block: Image) -> None:
+            with self.partial.writing(), Env(GDAL_CACHEMAX=_CACHE_BYTES):
+                dataset.write(np.moveaxis(block, 2, 0), window=Window(left, 0, block.shape[1], height))
+
+        with quiet_without_place(), self.partial.writing():
+            dataset = rasterio.open(strip, "w", **profile)
+        try:
+            yield put
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to report
+                dataset.close()
+            raise
+        with self.partial.writing():
+            dataset.close()
+            check_whole(strip)
+            with strip.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    def finish(self, progress: bool) -> Path:
+        mosaic, finished = self.partial.folder / "mosaic.vrt", self.partial.folder / "cog.tif"
+        sources = sum(strip.stat().st_size for strip in self.strips.iterdir())
+        try:
+            with self.partial.writing(), quiet_without_place():
+                mosaic.write_text(self._vrt())
+                if self.raster.crs is not None:
+                    with rasterio.open(mosaic, "r+") as dataset:
+                        dataset.crs, dataset.transform = self.raster.crs, self.raster.transform
+                _copy_as_cog(mosaic, finished, self.raster, sources, progress)
+                check_whole(finished)
+        except BaseException:
+            for half in self.partial.folder.glob(f"{finished.name}*"):  # with GDAL's temporary file
+                half.unlink()
+            raise
+        return finished
+
+    def _vrt(self) -> str:
+        """The strips below one another, without place and tags."""
+        width = str(self.raster.width)
+        root = ET.Element("VRTDataset", rasterXSize=width, rasterYSize=str(self.raster.height))
+        side = str(BLOCK_SIZE)
+        strips = sorted(self.strips.iterdir())
+        tops = [int(strip.stem) for strip in strips]
+        for index in ("1", "2", "3"):
+            band = ET.SubElement(
+                root, "VRTRasterBand", {"dataType": "Byte", "band": index, "blockXSize": side, "blockYSize": side}
+            )
+            for strip, top, bottom in zip(strips, tops, [*tops[1:], self.raster.height], strict=True):
+                height = str(bottom - top)
+                source = ET.SubElement(band, "SimpleSource")
+                name = f"{self.strips.name}/{strip.name}"
+                ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = name
+                ET.SubElement(source, "SourceBand").text = index
+                # Said here so that GDAL need not open every strip to find out.
+                about = {"RasterXSize": width, "RasterYSize": height, "BlockXSize": side, "BlockYSize": side}
+                ET.SubElement(source, "SourceProperties", {**about, "DataType": "Byte"})
+                ET.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
+                ET.SubElement(source, "DstRect", xOff="0", yOff=str(top), xSize=width, ySize=height)
+        return ET.tostring(root, encoding="unicode")
+
+
+# Buffers come and go; left to itself, the C library's heap grows with the raster (by 17 % from 2,048 to 8,192 pixels).
+_STEADY_HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
+_COPY = """
+import json, sys
+from earthgen.output.geotiff import copy_as_cog
+from earthgen.output.provenance import Provenance
+source, target, provenance, gsd, cache = json.loads(sys.argv[1])
+copy_as_cog(source, target, Provenance.from_dict(provenance), gsd, cache)
+"""
+
+
+def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progress: bool) -> None:
+    """`copy_as_cog` in a process of its own, as GDAL's copy may take minutes and could not be interrupted in this one.
+
+    `sources` is the bytes there are to copy, for the progress shown.
+    """
+    provenance = raster.provenance.to_dict()
+    arguments = json.dumps([str(source), str(target), provenance, raster.gsd, _CACHE_BYTES])
+    command = [sys.executable, "-W", "ignore", "-c", _COPY, arguments]
+    environment = {**os.environ, **_STEADY_HEAP, "PYTHONPATH": os.pathsep.join(sys.path)}
+    growing = (target, target.with_name(target.name + ".ovr.tmp"))  # the latter is GDAL's
+    bar = tqdm(
+        total=sources * 5 // 3,  # overviews are a third, and are written twice
+        desc="overviews and layout",
+        unit="B",
+        unit_scale=True,
+        disable=not progress,
+    )
+    with bar, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=errors, stderr=errors, env=environment)
+        try:
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+                size = sum(file.stat().st_size for file in growing if file.exists())
+                bar.update(max(min(size, bar.total) - bar.n, 0))
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            raise OutputError(f"cannot write {str(target)!r}: {lines[-1] if lines else 'GDAL was killed'}")
+
+
+def check_whole(path: Path) -> None:
+    """Raise `OutputError` unless every tile of a GeoTIFF and its overviews lies within the file.
+
+    On a disk that fills up as the last bytes are written, GDAL cuts the file short without an error.
+    """
+    try:
+        with quiet_without_place(), rasterio.open(path) as dataset:
+            whole = _is_whole(dataset, path)
+    except RasterioError as error:
+        raise OutputError(f"cannot write {str(path)!r}: what the disk took of it cannot be read") from error
+    if not whole:
+        raise OutputError(f"cannot write {str(path)!r}: the disk took only part of it")
+
+
+def _is_whole(dataset: DatasetReader, path: Path) -> bool:
+    size = path.stat().st_size
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG":
+        size -= 4  # each tile is followed by a repetition of its last 4 bytes
+    for level in (None, *range(len(dataset.overviews(1)))):
+        with rasterio.open(path, **({} if level is None else {"overview_level": level})) as image:
+            tiles = np.ndindex(math.ceil(image.height / BLOCK_SIZE), math.ceil(image.width / BLOCK_SIZE))
+        for row, column in tiles:
+            start, length = (
+                int(dataset.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=1, ovr=level) or 0)
+                for what in ("OFFSET", "SIZE")
+            )
+            if not 0 < start < start + length <= size:
+                return False
+    return True
+
+
+_DIMENSIONS = "_ARRAY_DIMENSIONS"
+"""Where xarray and GDAL look for the names of an array's dimensions in version 2."""
+_ALL_CHUNKS = {"write_empty_chunks": True}
+
+
+class _Zarr:
+    """A group a level, the first written as blocks arrive, each of the others from the one before in the end."""
+
+    def __init__(self, partial: Partial, raster: Raster) -> None:
+        self.partial, self.raster = partial, raster
+        self.folder = partial.folder / "store.zarr"
+        self.shapes = [(raster.height, raster.width)]
+        while max(self.shapes[-1]) > BLOCK_SIZE:
+            height, width = self.shapes[-1]
+            self.shapes.append((math.ceil(height / 2), math.ceil(width / 2)))
+        if partial.done == 0:
+            with partial.writing():
+                self._create()
+
+    def _image(self, level: int) -> Any:
+        return _zarr().open_array(self.folder / str(level) / "image", mode="r+", config=_ALL_CHUNKS)
+
+    @contextmanager
+    def row(self, top: int, height: int) -> Iterator[Put]:
+        image = self._image(0)
+
+        def put(left: int, block: Image) -> None:
+            with self.partial.writing():
+                image[:, top : top + height, left : left + block.shape[1]] = np.moveaxis(block, 2, 0)
+
+        yield put
+
+    def finish(self, progress: bool) -> Path:
+        chunks = [math.ceil(h / BLOCK_SIZE) * math.ceil(w / BLOCK_SIZE) for h, w in self.shapes[1:]]
+        with tqdm(total=sum(chunks), desc="overviews", unit="chunk", disable=not progress) as bar:
+            for level, (height, width) in enumerate(self.shapes[1:], start=1):
+                finer, image = self._image(level - 1), self._image(level)
+                for top in range(0, height, BLOCK_SIZE):
+                    for left in range(0, width, BLOCK_SIZE):
+                        rows, columns = (slice(2 * start, 2 * (start + BLOCK_SIZE)) for start in (top, left))
+                        with self.partial.writing():
+                            half = _halved(finer[:, rows, columns])
+                            image[:, top : top + half.shape[1], left : left + half.shape[2]] = half
+                        bar.update()
+        with self.partial.writing():
+            _zarr().consolidate_metadata(self.folder)
+        return self.folder
+
+    def _create(self) -> None:
+        root = _zarr().open_group(self.folder, mode="w", zarr_format=2, attributes=self._attributes())
+        for level, (height, width) in enumerate(self.shapes):
+            group = root.create_group(str(level))
+            crs, transform = self.raster.crs, self._transform(level)
+            about: dict[str, Any] = {"long_name": "red, green, blue", "description": SYNTHETIC_MARK}
+            _add(group, "band", ("band",), np.arange(1, 4), {})
+            if crs is not None and transform is not None:
+                projection = ProjCRS.from_wkt(crs.to_wkt(version="WKT2_2019"))
+                axes = {axis.get("axis", "").lower(): axis for axis in projection.cs_to_cf()}
+                xs = transform.c + transform.a * (np.arange(width) + 0.5)
+                ys = transform.f + transform.e * (np.arange(height) + 0.5)
+                _add(group, "x", ("x",), xs, axes.get("x", {}))
+                _add(group, "y", ("y",), ys, axes.get("y", {}))
+                _add(group, "spatial_ref", (), np.array(0), _grid_mapping(projection, transform))
+                about |= {"grid_mapping": "spatial_ref", "_CRS": {"wkt": projection.to_wkt()}}  # CF's way and GDAL's
+            group.create_array(
+                "image",
+                shape=(3, height, width),
+                chunks=(3, BLOCK_SIZE, BLOCK_SIZE),
+                dtype="uint8",
+                chunk_key_encoding={"name": "v2", "separator": "/"},  # not all chunks in one folder
+                compressors={"id": "zstd", "level": 3},
+                fill_value=None,  # one of 0 would make black pixels count as absent
+                config=_ALL_CHUNKS,
+                attributes={_DIMENSIONS: ["band", "y", "x"], **about},
+            )
+
+    def _transform(self, level: int) -> Affine | None:
+        return self.raster.transform @ Affine.scale(2**level) if self.raster.transform else None
+
+    def _attributes(self) -> dict[str, Any]:
+        """Of the root: provenance, and the three conventions, each named by the identifier that its text defines."""
+        raster = self.raster
+        layout: list[dict[str, Any]] = []
+        for level, shape in enumerate(self.shapes):
+            scale = 1.0 if level == 0 else 2.0
+            entry: dict[str, Any] = {"asset": str(level), "spatial:shape": list(shape)}
+            entry["transform"] = {"scale": [scale, scale], "translation": [0.0, 0.0]}
+            if level:
+                entry |= {"derived_from": str(level - 1), "resampling_method": "average"}
+            if (transform := self._transform(level)) is not None:
+                entry["spatial:transform"] = list(transform)[:6]
+            layout.append(entry)
+        conventions = [
+            {"uuid": "d35379db-88df-4056-af3a-620245f8e347", "name": "multiscales"},
+            {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial"},
+        ]
+        attributes: dict[str, Any] = {
+            **raster.provenance.to_tags(),
+            **({} if raster.gsd is None else {GSD_TAG: repr(raster.gsd)}),
+            "description": SYNTHETIC_MARK,
+            "zarr_conventions": conventions,
+            "multiscales": {"layout": layout},
+            "spatial:dimensions": ["y", "x"],
+        }
+        if raster.crs is not None and raster.transform is not None:
+            conventions.append({"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f"})  # whose name has changed
+            attributes["spatial:bbox"] = list(array_bounds(raster.height, raster.width, raster.transform))
+            if epsg := raster.crs.to_epsg():
+                attributes["proj:code"] = f"EPSG:{epsg}"
+            else:
+                attributes["proj:wkt2"] = raster.crs.to_wkt(version="WKT2_2019")
+        return attributes
+
+
+def _add(group: Any, name: str, dimensions: tuple[str, ...], values: NDArray[Any], about: dict[str, Any]) -> None:
+    """A small array, whole."""
+    attributes = {_DIMENSIONS: list(dimensions), **about}
+    kind = {"shape": values.shape, "dtype": values.dtype, "fill_value": None}
+    group.create_array(name, **kind, config=_ALL_CHUNKS, attributes=attributes)[...] = values
+
+
+def _grid_mapping(crs: ProjCRS, transform: Affine) -> dict[str, Any]:
+    """CF's grid mapping, with GDAL's geotransform as rioxarray reads it."""
+    t = transform
+    return {**crs.to_cf(), "spatial_ref": crs.to_wkt(), "GeoTransform": f"{t.c} {t.a} {t.b} {t.f} {t.d} {t.e}"}
+
+
+def _halved(image: Image) -> Image:
+    """Means of 2 × 2 pixels of (bands, rows, columns), rounded; at an odd edge, of those there are."""
+    bands, rows, columns = image.shape
+    even = np.pad(image, ((0, 0), (0, rows % 2), (0, columns % 2)), mode="edge")
+    sums = even.reshape(bands, even.shape[1] // 2, 2, even.shape[2] // 2, 2).sum((2, 4), dtype=np.uint16)
+    return ((sums + 2) // 4).astype(np.uint8)
+
+
+def _zarr() -> Any:
+    try:
+        import zarr  # not every user wants it: an extra
+    except ImportError as error:
+        raise ArgumentError("path", "can end in .zarr only with `pip install earthgen[zarr]`", ".zarr") from error
+    return zarr
