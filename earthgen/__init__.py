@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from earthgen.conditions import Guidance as Guidance
     from earthgen.errors import EarthgenError as EarthgenError
     from earthgen.output.scene import Scene as Scene
+    from earthgen.world.world import World as World
 
 __version__ = "0.1.0.dev0"
 
@@ -23,9 +24,10 @@ _HOMES = {
     "EarthgenError": "earthgen.errors",
     "Guidance": "earthgen.conditions",
     "Scene": "earthgen.output.scene",
+    "World": "earthgen.world.world",
 }
 
-__all__ = ["Box", "Conditions", "EarthgenError", "Guidance", "Scene", "__version__"]
+__all__ = ["Box", "Conditions", "EarthgenError", "Guidance", "Scene", "World", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
