@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,12 +53,12 @@ class Partial:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turns what the system or GDAL has against writing into an `OutputError`."""
+        """Turns what the system, GDAL or SQLite has against writing into an `OutputError`."""
         try:
             yield
         except EarthgenError:
             raise
-        except (OSError, RasterioError) as error:
+        except (OSError, RasterioError, sqlite3.Error) as error:
             reason = (isinstance(error, OSError) and error.strerror) or error.__cause__ or error
             raise OutputError(f"cannot write {str(self.path)!r}: {reason}{self._kept()}") from error
 
