@@ -41,7 +41,7 @@ class Base(Protocol):
         """Names its content."""
 
     def pixels(self, window: Window) -> Image:
-        """Pixels of a window of one of its levels, uint8 (height, width, 3); see `surrounding` for those off the map."""
+        """Of a window of one of its levels, uint8 (height, width, 3); see `surrounding` for those off the map."""
 
 
 class Read(Protocol):
@@ -58,18 +58,15 @@ class BaseMap:
     levels: tuple[int, ...] = (6, 2)
 
     def __init__(self, folder: Path = _FOLDER) -> None:
-        fine, coarse = (
-            folder / f"blue-marble-{level}{s}" for level, s in zip(self.levels, (".tif", ".png"), strict=True)
-        )
+        fine, coarse = folder / f"blue-marble-{self.levels[0]}.tif", folder / f"blue-marble-{self.levels[1]}.png"
         try:
             self.key = f"blue-marble-{hashlib.sha256(fine.read_bytes()).hexdigest()[:16]}"
             self._dataset = rasterio.open(fine)
             with Picture.open(coarse) as picture:
                 self._coarse = np.array(picture.convert("RGB"))
         except (OSError, RasterioError) as error:
-            raise DataError(
-                f"the world's base map is not in {folder}, or damaged: reinstall earthgen ({error})"
-            ) from error
+            problem = f"the world's base map is not in {folder}, or damaged: reinstall earthgen ({error})"
+            raise DataError(problem) from error
         shapes = (self._dataset.height, self._dataset.width), self._coarse.shape[:2]
         if shapes != tuple((world_size(level),) * 2 for level in self.levels):
             raise DataError(f"the world's base map in {folder} has not the size of its levels: reinstall earthgen")

@@ -22,7 +22,7 @@ from earthgen.output.atomic import StrPath
 from earthgen.world.pyramid import HALF_SIDE, MAX_LATITUDE, position_to_mercator
 
 FIELDS = ("prompt", "date", "cloud_cover")
-"""Properties of a feature that are conditions; others are ignored, but for `name`s near to these."""
+"""Properties of a feature that are conditions; others are ignored."""
 SOFTNESS = 16
 """Latents on each side of a region's edge over which it gives way to what is around it."""
 _SEGMENT = 0.5
@@ -138,5 +138,5 @@ def _on_map(geometry: Any) -> Any:
         return np.stack([(x + HALF_SIDE) / (2 * HALF_SIDE), (HALF_SIDE - y) / (2 * HALF_SIDE)], 1)
 
     shape = shapely.transform(geometry, projected)
-    copies = [shapely.transform(shape, lambda points, n=n: points + (n, 0)) for n in (-1, 0, 1)]
+    copies = [shapely.transform(shape, lambda points, n=n: points + np.array([n, 0])) for n in (-1, 0, 1)]
     return shapely.union_all([shapely.make_valid(copy) for copy in copies])

@@ -164,8 +164,8 @@ class Stage:
                 cut.append(value)
                 continue
             unit = self._grid if value is whole[0] or value is whole[1] else 1
-            there = (..., *(slice(a // unit, (a + len(r)) // unit) for a, r in ((top, rows), (left, columns))))
-            cut.append(value[there])
+            down, across = (slice(a // unit, (a + len(r)) // unit) for a, r in ((top, rows), (left, columns)))
+            cut.append(value[..., down, across])
         return _Cell(*cut)
 
     def _cell(self, i: int, j: int) -> _Cell:
@@ -189,7 +189,7 @@ class Stage:
     def _shares(self, i: int, j: int) -> Tensor:
         if not self.request.regions:
             return torch.ones(1, 1, 1)
-        rows, columns = (np.arange(CELL * n, CELL * (n + 1)) + 0.5 for n in (i, j))
+        rows, columns = (np.arange(CELL * n, CELL * (n + 1), dtype=np.float64) + 0.5 for n in (i, j))
         shares = np.zeros((1 + len(self.request.regions), CELL, CELL), np.float32)
         left = np.ones((CELL, CELL), np.float32)
         for n in range(len(self.request.regions), 0, -1):

@@ -99,10 +99,8 @@ class Grid:
         across, down = _scales(forward, lat, lon)
         if not all(map(math.isfinite, (x, y, across, down))) or min(across, down) <= 0:
             raise ArgumentError("crs", f"must be one that shows {lat:g} N, {lon:g} E", crs.to_string())
-        pixel = gsd * across, gsd * down
-        return cls(
-            crs, Affine(pixel[0], 0, x - pixel[0] * width / 2, 0, -pixel[1], y + pixel[1] * height / 2), height, width
-        )
+        across, down = gsd * across, gsd * down
+        return cls(crs, Affine(across, 0, x - across * width / 2, 0, -down, y + down * height / 2), height, width)
 
 
 def parsed_crs(crs: Any) -> CRS:
@@ -151,7 +149,8 @@ def sources(grid: Grid, rows: range, columns: range) -> tuple[Floats, Floats, ND
     """
     # One more to the right and below: a pixel's size is the way to its neighbours.
     j, i = np.meshgrid(np.arange(columns.start, columns.stop + 1) + 0.5, np.arange(rows.start, rows.stop + 1) + 0.5)
-    x, y = grid.transform @ (j, i)
+    t = grid.transform
+    x, y = t.a * j + t.b * i + t.c, t.d * j + t.e * i + t.f
     if grid.crs == WEB_MERCATOR:
         ends = transform(0)
         r, c = (y - ends.f) / ends.e, (x - ends.c) / ends.a

@@ -136,7 +136,7 @@ class World:
         found = regions_of(collection, asked)
         if isinstance(base, str) and base not in ("earth", "imagined"):
             raise ArgumentError("base", 'must be "earth", "imagined" or a Base', base)
-        ground = BaseMap() if base == "earth" else None if base == "imagined" else base
+        ground: Base | None = base if not isinstance(base, str) else BaseMap() if base == "earth" else None
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
@@ -161,11 +161,9 @@ class World:
             return tensors.to(pipe._execution_device, pipe.unet.dtype)
 
         first, later = guidance or Guidance(), guidance or Guidance.uniform(1.0)
-        what = asked.to_dict() | {
-            "world": {"base": "imagined" if ground is None else ground.key, "consistent": consistent}
-        }
-        if regions is not None:
-            what["world"]["regions"] = collection["features"]
+        about: dict[str, Any] = {"base": "imagined" if ground is None else ground.key, "consistent": consistent}
+        about |= {} if regions is None else {"regions": collection["features"]}
+        what = asked.to_dict() | {"world": about}
         key = {
             "format": _FORMAT,
             "model": identity,
@@ -254,10 +252,7 @@ class World:
     def grid(self, lat: float, lon: float, gsd: float, size: int | tuple[int, int] = 512, crs: Any = None) -> Grid:
         """Where the pixels of `window` lie. Raises `ArgumentError` as it does, but for windows too large for memory."""
         grid = Grid.around(lat, lon, gsd, size, crs)  # type: ignore[arg-type]
-        least = max(FINEST_GSD, mercator_gsd(self.deepest, lat))
-        if gsd < least * (1 - 1e-6):
-            rule = f"must be at least {least:.4g} m at {lat:g} N: the world ends at level {self.deepest}"
-            raise ArgumentError("gsd", f"{rule}, and no model learned from images finer than {FINEST_GSD} m", gsd)
+        check_gsd(gsd, lat, self.deepest)
         return grid
 
     def gsd(self, grid: Grid, gsd: float, lat: float) -> float:
@@ -324,7 +319,8 @@ class World:
         middle = range(grid.height // 2, grid.height // 2 + 1), range(grid.width // 2, grid.width // 2 + 1)
         row, _, levels = sources(grid, *middle)
         if np.isfinite(row).all() and levels[0, 0] > self.deepest:
-            rule = f"must not have pixels finer than level {self.deepest}, {resolution(self.deepest):.3g} m x cos(latitude)"
+            finest = f"level {self.deepest}, {resolution(self.deepest):.3g} m x cos(latitude)"
+            rule = f"must not have pixels finer than {finest}"
             raise ArgumentError("transform", rule, tuple(grid.transform)[:6])
 
     def _above(self, level: int) -> Any:
@@ -349,6 +345,14 @@ class World:
         if z in self._stages:
             return self._stages[z].tile(y, x)
         return averaged(self.pixels(Window(z + 1, 2 * TILE * y, 2 * TILE * x, 2 * TILE, 2 * TILE)))
+
+
+def check_gsd(gsd: float, lat: float, deepest: int = DEEPEST) -> None:
+    """Raise `ArgumentError` for a GSD in metres that the world does not reach at a latitude."""
+    least = max(FINEST_GSD, mercator_gsd(deepest, lat))
+    if gsd < least * (1 - 1e-6):
+        rule = f"must be at least {least:.4g} m at {lat:g} N: the world ends at level {deepest}"
+        raise ArgumentError("gsd", f"{rule}, and no model learned from images finer than {FINEST_GSD} m", gsd)
 
 
 def _checked(conditions: Conditions | None) -> Conditions:

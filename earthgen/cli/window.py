@@ -1,0 +1,135 @@
+"""`earthgen window`: a georeferenced window of the world, of any size, as a file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from earthgen.cli.world import (
+    WHAT,
+    WHERE,
+    Cache,
+    Clouds,
+    Day,
+    Device,
+    Ground,
+    Json,
+    Model,
+    Prompt,
+    Regions,
+    Seed,
+    Steps,
+    Weights,
+    opener,
+    option,
+)
+from earthgen.errors import ArgumentError
+from earthgen.weights import BUNDLED
+
+_STREAMED, _WHOLE = (".tif", ".tiff", ".zarr"), (".png", ".jpg", ".jpeg")
+
+
+def window_size(text: str) -> tuple[int, int]:
+    """`1024` or `WIDTHxHEIGHT` in pixels, as (height, width)."""
+    from earthgen.world.warp import MAX_SIDE
+
+    sides = text.lower().replace("×", "x").split("x")
+    if not 1 <= len(sides) <= 2 or not all(s.strip().isdigit() and 1 <= int(s) <= MAX_SIDE for s in sides):
+        raise ArgumentError("size", f"must be SIDE or WIDTHxHEIGHT in pixels, each from 1 to {MAX_SIDE}", text)
+    return int(sides[-1]), int(sides[0])
+
+
+def window(
+    lat: Annotated[float, option("--lat", panel=WHAT, text="Latitude of the centre, degrees north, to 85.05.")],
+    lon: Annotated[float, option("--lon", panel=WHAT, text="Longitude of the centre, degrees east.")],
+    gsd: Annotated[float, option("--gsd", panel=WHAT, metavar="M", text="Metres on the ground a pixel, from 0.6.")],
+    output: Annotated[
+        Path,
+        option("-o", "--output", panel=WHERE, metavar="PATH", text="A .tif (COG) or .zarr of any size, .png, .jpg."),
+    ],
+    size: Annotated[str, option("--size", panel=WHERE, metavar="SIDE|WxH", text="Pixels.")] = "1024",
+    crs: Annotated[
+        str | None,
+        option(
+            "--crs",
+            panel=WHERE,
+            text="As EPSG:4326. Default: the UTM zone of the place. EPSG:3857: the map's own pixels, not warped.",
+        ),
+    ] = None,
+    prompt: Prompt = None,
+    date: Day = None,
+    cloud_cover: Clouds = None,
+    regions: Regions = None,
+    base: Ground = "earth",
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Weights = None,
+    model: Model = BUNDLED,
+    device: Device = "auto",
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Make an image of any part of the world, at any resolution from continents to 0.6 m.
+
+    The same place looks the same in every window, whatever its size, CRS or
+    order; neighbouring windows fit. Down to 2.4 km a pixel it is NASA's Blue
+    Marble, below that it is invented, and marked as synthetic.
+
+    A .tif or .zarr is written block by block, so it may be larger than memory;
+    run again after an interruption, the command goes on where it was. There is
+    no map beyond 85.05 degrees north and south: its edge is continued there.
+
+    \b
+    A valley in the Alps at 10 m:
+      earthgen window --lat 47.15 --lon 11.07 --gsd 10 --size 4096 -o alps.tif
+    With a forest where a polygon says so, as a picture:
+      earthgen window --lat 45.4 --lon 9.2 --gsd 5 --regions forest.geojson -o plain.png
+    """
+    from earthgen.cli import parse
+
+    sides = window_size(size)
+    suffix = output.suffix.lower()
+    if suffix not in _STREAMED + _WHOLE:
+        raise ArgumentError("output", f"must end in one of {', '.join(_STREAMED + _WHOLE)}", str(output))
+    opened = opener(prompt, date, cloud_cover, regions, base, seed, steps, guidance, model, device, cache)
+
+    from earthgen.world.warp import MAX_PIXELS, Grid
+    from earthgen.world.world import check_gsd
+
+    grid = Grid.around(lat, lon, gsd, sides, crs)
+    check_gsd(gsd, lat)
+    if suffix in _WHOLE and grid.height * grid.width > MAX_PIXELS:
+        raise ArgumentError("size", f"must be at most {MAX_PIXELS} pixels in all for {suffix}; .tif takes more", size)
+    start = time.monotonic()
+    world = opened()
+    metres = world.gsd(grid, gsd, lat)
+    if suffix in _STREAMED:
+        from earthgen.output.stream import stream_raster
+
+        def blocks(row: int, column: int, height: int, width: int) -> Any:
+            return world.block(grid, row, column, height, width)
+
+        place = grid.height, grid.width, grid.crs, grid.transform
+        stream_raster(output, blocks, *place, world.provenance(), metres, progress=not json)
+    else:
+        world.window(lat, lon, gsd, sides, crs).write(output)
+    report: dict[str, Any] = {
+        "output": str(output),
+        "width": grid.width,
+        "height": grid.height,
+        "gsd": metres,
+        "crs": grid.crs.to_string(),
+        "transform": list(grid.transform)[:6],
+        "seed": seed,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    if json:
+        parse.print_json(report)
+    else:
+        shown = f"{grid.width} x {grid.height} px of {metres:g} m"
+        code = grid.crs.to_epsg()
+        place_of = f"EPSG:{code}" if code else "equal-area about its centre"
+        typer.echo(f"{output}  {shown}  {place_of if crs is None else crs}  seed {seed}  {report['seconds']} s")
