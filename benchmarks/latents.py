@@ -3,8 +3,9 @@
     python benchmarks/latents.py --autoencoders runs/ae4/autoencoder runs/ae8/autoencoder \\
         --classifier ~/.cache/earthgen/eurosat --work runs/latent-comparison
 
-For each: PSNR on held-out EuroSAT; then the same denoiser is trained for the same number of steps on its latents of the
-same EuroSAT images, and its images are judged by a classifier trained on real ones.
+For each: what a judge trained on real images makes of reconstructions of held-out EuroSAT, which bounds what any
+denoiser can reach (`--steps 0` stops there); then the same denoiser is trained for the same number of steps on its
+latents of the same EuroSAT images, and the judge sees its images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from earthgen import Conditions
+from earthgen.data.base import Sample
 from earthgen.data.captions import class_prompt
 from earthgen.data.mixture import readers
 from earthgen.metrics.classifier import Classifier
@@ -30,12 +32,20 @@ from earthgen.training import denoiser, latents
 from earthgen.training.autoencoder import to_images, to_tensor
 
 
-def psnr(autoencoder: EarthAutoencoder, images: np.ndarray) -> float:
-    """Mean PSNR in dB of uint8 images (n, H, W, 3)."""
+def floor(
+    autoencoder: EarthAutoencoder, judge: Classifier, samples: list[Sample], others: np.ndarray
+) -> dict[str, float]:
+    """PSNR in dB, the judge's accuracy on reconstructions, and their Fréchet distance to other real images."""
+    images = np.stack([s.image for s in samples])
     with torch.inference_mode():
-        y = to_images(autoencoder(to_tensor(list(images))).sample)
+        y = np.concatenate([to_images(autoencoder(to_tensor(list(x))).sample) for x in np.array_split(images, 10)])
     mse = ((y.astype(float) - images) ** 2).mean((1, 2, 3))
-    return float((10 * np.log10(255**2 / mse)).mean())
+    seen = [judge.classes[i] for i in judge.predict(y)]
+    return {
+        "psnr_dB": float((10 * np.log10(255**2 / mse)).mean()),
+        "reconstructed accuracy": float(np.mean([a == s.facts.label for a, s in zip(seen, samples, strict=True)])),
+        "reconstructed frechet": frechet_distance(judge.features(y), judge.features(others)),
+    }
 
 
 def generate(pipe: EarthPipeline, labels: list[str], places: list[tuple[float, float]], guidance: float) -> np.ndarray:
@@ -66,14 +76,21 @@ def main() -> None:
     p.add_argument("--preset", default="mini")
     args = p.parse_args()
     real = readers(args.data_root, "test", ["eurosat"])["eurosat"]
-    picks = np.random.default_rng(0).choice(len(real), 500, replace=False)
-    samples = [real[int(i)] for i in picks]
+    picks = np.random.default_rng(0).permutation(len(real))[:2000]
+    held_out = [real[int(i)] for i in picks[:1000]]
+    others = np.stack([real[int(i)].image for i in picks[1000:]])
+    samples = held_out[:500]
     images = np.stack([s.image for s in samples])
     judge = Classifier.load(args.classifier)
     latents.RECORDS[64] = {"eurosat": latents.RECORDS[64]["eurosat"]}
     rows = []
     for folder in args.autoencoders:
         autoencoder = EarthAutoencoder.from_pretrained(folder).eval()
+        row = {"latent": folder.parent.name, "channels": autoencoder.config.latent_channels}
+        row |= floor(autoencoder, judge, held_out, others)
+        rows.append(row)
+        if not args.steps:
+            continue
         work = args.work / folder.parent.name
         root = [] if args.data_root is None else ["--data_root", str(args.data_root)]
         latents.main(
@@ -107,11 +124,6 @@ def main() -> None:
         pipe = EarthPipeline(unet, autoencoder, *load_text_encoder(), FlowMatchEulerDiscreteScheduler())
         pipe.set_progress_bar_config(disable=True)
         pipe.unet.to(torch.bfloat16)
-        row = {
-            "latent": folder.parent.name,
-            "channels": autoencoder.config.latent_channels,
-            "psnr_dB": psnr(autoencoder, images[:400]),
-        }
         labels = [s.facts.label for s in samples]
         for guidance in (1.0, 2.5):
             made = generate(pipe, labels, [(s.lat, s.lon) for s in samples], guidance)
@@ -119,7 +131,6 @@ def main() -> None:
             row[f"accuracy@{guidance:g}"] = float(np.mean([a == b for a, b in zip(seen, labels, strict=True)]))
             row[f"frechet@{guidance:g}"] = frechet_distance(judge.features(made), judge.features(images))
             contact_sheet(list(made[:40]), labels[:40], columns=8, cell=128).save(work / f"sheet-{guidance:g}.png")
-        rows.append(row)
         (work / "result.json").write_text(json.dumps(row, indent=2) + "\n")
     keys = list(rows[0])
     print("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))

@@ -152,7 +152,9 @@ class Painter:
         if sample.mask is not None:
             field[MASK_CHANNELS] = paint_mask(sample.mask, np.stack([self.vector(c) for c in sample.mask_classes]))
         if sample.boxes is not None:
-            field[BOX_CHANNELS] = paint_boxes(sample.boxes, {b.label: self.vector(b.label) for b in sample.boxes}, height, width)
+            field[BOX_CHANNELS] = paint_boxes(
+                sample.boxes, {b.label: self.vector(b.label) for b in sample.boxes}, height, width
+            )
         return field
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 @dataclass
 class EncoderOutput(BaseOutput):  # type: ignore[misc]
     latent: Tensor
-    """(batch, latent_channels, height / 4, width / 4); over the training data of mean 0, deviating by 1 within an image."""
+    """(batch, latent_channels, height / 4, width / 4); of mean 0, deviating by about 1 within an image."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ def mixed(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
 
 
 class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """An autoencoder of spatial factor 4: each scale halves the sides by pixel (un)shuffling, with plain residual blocks.
+    """An autoencoder of spatial factor 4: plain residual blocks at scales that pixel (un)shuffling makes.
 
     The first shuffle works on pixels directly: convolutions at full resolution cost most and gain least. A third
     entry in the three tuples makes the factor 8, and so on.

@@ -173,7 +173,7 @@ class LayoutEncoder(nn.Module):
 
 
 class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Residual blocks on the latent grid (4 px) and grids twice and four times as coarse; on the last it reads the text.
+    """Residual blocks on the latent grid (4 px) and on grids twice and four times as coarse; there it reads the text.
 
     Both sides of a scale have the same number of blocks and a path between them.
     """
