@@ -130,6 +130,15 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(channel_norm(h)))
 
 
+class Blocks(nn.ModuleList):
+    """Residual blocks, one after the other."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, embedding)
+        return x
+
+
 class TextAttention(nn.Module):
     """Each position asks the words of the text; positions do not see one another."""
 
@@ -195,8 +204,8 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"`channels` and `blocks` must be as long, but got {channels} and {blocks}")
         fine, wide = channels[0], channels[-1]
 
-        def row(width: int, count: int) -> nn.ModuleList:
-            return nn.ModuleList(ResidualBlock(width, embedding) for _ in range(count))
+        def row(width: int, count: int) -> Blocks:
+            return Blocks(ResidualBlock(width, embedding) for _ in range(count))
 
         self.stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
         self.coarse_stem = nn.Conv2d(latent_channels, fine, 3, padding=1)
@@ -291,8 +300,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         paths = []
         for blocks, shrink, here in zip(self.down, self.shrink, embeddings, strict=False):
-            for block in blocks:
-                x = block(x, here)
+            x = blocks(x, here)
             paths.append(x)
             x = shrink(x)
         for i, block in enumerate(self.middle):
@@ -301,8 +309,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 x = self.attention[i // 2](x, text, text_mask)
         for i in reversed(range(len(paths))):
             x = self.join[i](torch.cat([self.grow[i](x), paths[i]], 1))
-            for block in self.up[i]:
-                x = block(x, embeddings[i])
+            x = self.up[i](x, embeddings[i])
         scale, shift = self.head_modulation(embedding).chunk(2, 1)
         x = self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
         velocity = (skip * noisy + gain * x).to(noisy.dtype)

@@ -145,5 +145,5 @@ def enlarged(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 @torch.no_grad()
 def image_latents(image: NDArray[np.uint8], grid: int, autoencoder: EarthAutoencoder) -> Tensor:
     """Latents (1, channels, h, w) of a uint8 image of any size, padded to multiples of `grid` pixels."""
-    size = padded_size(*image.shape[:2], grid)
+    size = padded_size(image.shape[0], image.shape[1], grid)
     return encode_tiled(autoencoder, image_tensor(image, size)).float().cpu()
