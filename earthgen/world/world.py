@@ -31,7 +31,7 @@ from earthgen.world.base import Base, BaseMap, averaged, surrounding
 from earthgen.world.cache import TileCache, tile_key
 from earthgen.world.canvas import LatentStore
 from earthgen.world.noise import whole_number
-from earthgen.world.pyramid import CASCADE_STEP, TILE, WEB_MERCATOR, Tile, Window, resolution, world_size
+from earthgen.world.pyramid import CASCADE_STEP, LATENT, TILE, WEB_MERCATOR, Tile, Window, resolution, world_size
 from earthgen.world.regions import read_regions, regions_of
 from earthgen.world.rules import Exact
 from earthgen.world.stage import Request, Stage
@@ -46,8 +46,9 @@ FINEST_GSD = 0.3
 IMAGINED_LEVEL = 4
 """The level of an imagined planet that is made from noise alone: 9.8 km a pixel."""
 DEFAULT_STEPS = 8
-DEFAULT_TILE, DEFAULT_HALO = 64, 16
+DEFAULT_TILE = 64
 """Latents."""
+_HALO = 2
 _LATENT_BYTES = 2**28
 _FORMAT = 1
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
@@ -96,7 +97,7 @@ class World:
         guidance: Guidance | None = None,
         consistent: bool = True,
         tile: int = DEFAULT_TILE,
-        halo: int = DEFAULT_HALO,
+        halo: int | None = None,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
     ) -> World:
@@ -116,12 +117,13 @@ class World:
             consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from.
             tile: Latents a side of the canvas's tiles, a power of two. Larger ones cost less a pixel of a large window
                 and more for a single tile.
-            halo: Latents around a tile that the network sees. Up to its receptive radius, more is more exact.
+            halo: Latents around a tile that the network sees for each step (`earthgen.world.rules.Exact`): up to its
+                receptive radius, more is more exact. None: 2, or what fits the network's grid.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
 
         Raises:
-            ArgumentError: An argument breaks a rule.
+            ArgumentError: An argument breaks a rule, or the model's latents are not of 4 px.
             WeightsError: The model is missing or damaged.
         """
         whole_number("seed", seed, -(2**63), 2**64 - 1)
@@ -151,8 +153,14 @@ class World:
             name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
             identity = sha = weights.model_sha256(folder)
             pipe = pipe.to(device or _default_device())
-        rule = Exact(tile, halo, pipe.unet.grid)
+        if pipe.vae.spatial_factor != LATENT:
+            raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
         sigmas = tuple(sorted(set(pipe.set_noise_levels(steps, "cpu")), reverse=True))
+        grid = int(pipe.unet.grid)
+        if halo is None:
+            halo = next(n for n in range(_HALO, _HALO + grid) if n * steps % grid == 0)
+        # All steps at once: a tile then needs no other, and the halo may be narrow.
+        rule = Exact(tile, halo, grid, steps_at_once=len(sigmas) - 1)
         device_type = pipe._execution_device.type
 
         def told(what: Conditions) -> Any:

@@ -1,0 +1,144 @@
+"""`earthgen window` and `earthgen world` with a real, tiny model; coarse levels need none of its work."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from diffusers import FlowMatchEulerDiscreteScheduler
+from PIL import Image
+from rio_cogeo import cog_validate
+
+from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.output.provenance import SYNTHETIC_MARK
+from earthgen.output.scene import Scene
+from earthgen.pipelines import EarthPipeline
+from earthgen.text import load_text_encoder
+from earthgen.world import Grid
+from earthgen.world.base import BaseMap
+from earthgen.world.pyramid import Window
+from earthgen.world.world import World
+
+PLACE = ("--lat", 45.4, "--lon", 9.2, "--gsd", 5000)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real and tiny, with latents of 4 px."""
+    folder = tmp_path_factory.mktemp("models") / "four"
+    vae, unet = EarthAutoencoder(4, (8, 8), (1, 1), (1, 1)), EarthUNet.preset("tiny", latent_channels=4)
+    EarthPipeline(unet, vae, *load_text_encoder(), FlowMatchEulerDiscreteScheduler()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def command(run, model: Path, tmp_path: Path):
+    def invoke(name: str, *arguments: object) -> Any:
+        return run(name, *arguments, "--model", model, "--cache", tmp_path / "cache")
+
+    return invoke
+
+
+def test_a_window_lies_where_it_was_asked_and_says_what_it_is(command, tmp_path: Path) -> None:
+    path = tmp_path / "alps.tif"
+    result = command("window", *PLACE, "--size", "22x16", "--seed", 5, "-o", path, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["width"], report["height"], report["crs"], report["gsd"]) == (22, 16, "EPSG:32632", 5000)
+    scene = Scene.read(path)
+    grid = Grid.around(45.4, 9.2, 5000, (16, 22))
+    assert scene.transform == grid.transform
+    assert scene.provenance.seed == 5
+    assert scene.provenance.conditions["world"]["base"].startswith("blue-marble")
+    assert cog_validate(path)[0]
+    with rasterio.open(path) as dataset:
+        assert SYNTHETIC_MARK in str(dataset.tags())
+
+
+def test_pictures_and_the_maps_own_pixels(command, tmp_path: Path) -> None:
+    path = tmp_path / "sea.png"
+    # 2,446 m is what a pixel of level 6 measures at the equator: across the antimeridian.
+    result = command("window", "--lat", 0, "--lon", 180, "--gsd", 2446, "--size", 40, "--crs", "EPSG:3857", "-o", path)
+    assert result.exit_code == 0, result.output
+    expected = BaseMap().pixels(Window(6, 8192 - 20, 16384 - 20, 40, 40))
+    assert (np.asarray(Image.open(path)) == expected).all()
+
+
+def test_zarr(command, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "alps.zarr"
+    assert command("window", *PLACE, "--size", 30, "-o", path).exit_code == 0
+    assert zarr.open_array(path / "0" / "image").shape == (3, 30, 30)
+
+
+def test_tiles(command, tmp_path: Path) -> None:
+    folder, database, archive = tmp_path / "tiles", tmp_path / "a.mbtiles", tmp_path / "a.pmtiles"
+    area = ("--bbox", 170, -20, -170, 20, "--zooms", "1-2")
+    result = command("world", *area, "-o", folder, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tiles"] == 8
+    assert len([*folder.rglob("*.png")]) == 8
+    tile = np.asarray(Image.open(folder / "2" / "3" / "1.png"))
+    assert (tile == BaseMap().pixels(Window(2, 256, 768, 256, 256))).all()
+    assert command("world", *area, "-o", database, "--format", "webp").exit_code == 0
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM tiles").fetchone() == (8,)
+    assert command("world", *area, "-o", archive).exit_code == 0
+    assert archive.read_bytes()[:7] == b"PMTiles"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("--size", 0), "size"),
+        (("--size", 10**9), "size"),
+        (("--size", "3x"), "size"),
+        (("--size", 50_000, "--gsd", 1, "-o", "x.png"), "size"),
+        (("--crs", "EPSG:99999999"), "crs"),
+        (("--crs", "nonsense"), "crs"),
+        (("--lat", 88), "lat"),
+        (("--gsd", 0.1), "gsd"),
+        (("--gsd", -3), "gsd"),
+        (("--lon", "nan"), "lon"),
+        (("-o", "x.bmp"), "output"),
+        (("--regions", "nowhere.geojson"), "regions"),
+        (("--cloud-cover", 3), "cloud_cover"),
+        (("--base", "moon"), "base"),
+        (("--steps", 0), "steps"),
+        (("--seed", -1), "seed"),
+    ],
+)
+def test_bad_windows_are_refused_before_any_work(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: tuple[object, ...], named: str
+) -> None:
+    monkeypatch.setattr(World, "open", lambda *a, **k: pytest.fail("opened"))
+    monkeypatch.chdir(tmp_path)
+    result = command("window", *PLACE, "-o", "x.tif", "--size", 64, *asked)
+    assert result.exit_code == 2, result.output
+    assert f"`{named}`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("--zooms", "5-3"), "zooms"),
+        (("--zooms", "4-19"), "zooms"),
+        (("--zooms", "all"), "zooms"),
+        (("--bbox", 0, 50, 10, 40), "bounds"),
+        (("--bbox", 0, 86, 10, 88), "bounds"),
+        (("--format", "gif"), "format"),
+        (("-o", "x.tif"), "output"),
+    ],
+)
+def test_bad_areas_are_refused_before_any_work(
+    command, monkeypatch: pytest.MonkeyPatch, asked: tuple[object, ...], named: str
+) -> None:
+    monkeypatch.setattr(World, "open", lambda *a, **k: pytest.fail("opened"))
+    result = command("world", "--bbox", 0, 0, 1, 1, "--zooms", "4", "-o", "x.pmtiles", *asked)
+    assert result.exit_code == 2, result.output
+    assert f"`{named}`" in result.stderr
