@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -222,7 +223,9 @@ class _Cog:
                 os.fsync(file.fileno())
 
     def finish(self, progress: bool) -> Path:
-        mosaic, finished = self.partial.folder / "mosaic.vrt", self.partial.folder / "cog.tif"
+        mosaic = self.partial.folder / "mosaic.vrt"
+        finished = self.partial.folder / f"cog-{secrets.token_hex(4)}.tif"  # a killed run's copy may not be dead yet
+        self._remove_copies()
         sources = sum(strip.stat().st_size for strip in self.strips.iterdir())
         try:
             with self.partial.writing(), quiet_without_place():
@@ -233,10 +236,13 @@ class _Cog:
                 _copy_as_cog(mosaic, finished, self.raster, sources, progress)
                 check_whole(finished)
         except BaseException:
-            for half in self.partial.folder.glob(f"{finished.name}*"):  # with GDAL's temporary file
-                half.unlink()
+            self._remove_copies()
             raise
         return finished
+
+    def _remove_copies(self) -> None:
+        for half in self.partial.folder.glob("cog-*"):  # with GDAL's temporary file
+            half.unlink()
 
     def _vrt(self) -> str:
         """The strips below one another, without place and tags."""
@@ -266,7 +272,11 @@ class _Cog:
 # Buffers come and go; left to itself, the C library's heap grows with the raster (by 17 % from 2,048 to 8,192 pixels).
 _STEADY_HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
 _COPY = """
-import json, sys
+import json, os, sys, threading
+def end_with_the_parent():
+    os.read(0, 1)  # returns when the other end is closed, which the system does for those that are killed
+    os._exit(1)
+threading.Thread(target=end_with_the_parent, daemon=True).start()
 from earthgen.output.geotiff import copy_as_cog
 from earthgen.output.provenance import Provenance
 source, target, provenance, gsd, cache = json.loads(sys.argv[1])
@@ -292,7 +302,7 @@ def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progr
         disable=not progress,
     )
     with bar, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=errors, stderr=errors, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=environment)
         try:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
@@ -302,6 +312,8 @@ def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progr
         finally:
             process.kill()
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         if process.returncode:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
@@ -402,7 +414,8 @@ class _Zarr:
                 _add(group, "x", ("x",), xs, axes.get("x", {}))
                 _add(group, "y", ("y",), ys, axes.get("y", {}))
                 _add(group, "spatial_ref", (), np.array(0), _grid_mapping(projection, transform))
-                about |= {"grid_mapping": "spatial_ref", "_CRS": {"wkt": projection.to_wkt()}}  # CF's way and GDAL's
+                about |= {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}  # CF's way, and xarray's
+                about["_CRS"] = {"wkt": projection.to_wkt()}  # GDAL's
             group.create_array(
                 "image",
                 shape=(3, height, width),

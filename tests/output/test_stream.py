@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_zarr(
             assert entry["spatial:transform"] == list(expected)[:6]
             if min(array.shape) > 1:  # one coordinate does not tell GDAL how large a pixel is
                 assert dataset.transform.almost_equals(expected, 1e-6)
+            assert array.attrs["grid_mapping"] == array.attrs["coordinates"] == "spatial_ref"
             grid = root[f"{level}/spatial_ref"].attrs
             assert CRS.from_wkt(grid["crs_wkt"]) == scene.crs
             assert Affine.from_gdal(*map(float, grid["GeoTransform"].split())) == expected
@@ -416,6 +418,42 @@ def test_killed_and_taken_over(tmp_path: Path, suffix: str) -> None:
             part = image[row : row + 512, column : column + 512]
             expected = np.random.default_rng((row, column)).integers(0, 256, part.shape, dtype=np.uint8)
             np.testing.assert_array_equal(part, expected)
+
+
+ORPHAN = """
+import subprocess
+from earthgen.output import stream
+
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        print("child", self.pid, flush=True)
+
+stream.subprocess.Popen = Popen
+stream._COPY = stream._COPY.replace("copy_as_cog(source", "__import__('time').sleep(600), copy_as_cog(source")
+stream_raster(path, *arguments, block_size=512)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_killed_while_gdal_copies(tmp_path: Path) -> None:
+    """The copying process does not outlive the one it works for."""
+    process = script(ORPHAN, tmp_path / "a.tif", 600, 500)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert lines[:2] == ["0 0\n", "512 0\n"]
+    child = Path("/proc") / lines[2].split()[1] / "stat"
+    assert child.exists()
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    rest = script("stream_raster(path, *arguments, block_size=512)", tmp_path / "a.tif", 600, 500)
+    out, err = rest.communicate(timeout=120)
+    assert (rest.returncode, out) == (0, ""), err
+    assert names(tmp_path) == ["a.tif"]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
