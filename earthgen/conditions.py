@@ -99,13 +99,13 @@ class Guidance:
     costs one more evaluation a step.
     """
 
-    text: float = 5.0
-    gsd: float = 5.0
-    position: float = 5.0
-    date: float = 5.0
-    cloud: float = 5.0
-    boxes: float = 5.0
-    mask: float = 5.0
+    text: float = 4.0
+    gsd: float = 4.0
+    position: float = 4.0
+    date: float = 4.0
+    cloud: float = 4.0
+    boxes: float = 4.0
+    mask: float = 4.0
     coarse: float = 1.0
 
     def __post_init__(self) -> None:

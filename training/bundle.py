@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     unet = EarthUNet.from_pretrained(args.unet, torch_dtype=torch.bfloat16)
     vae = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16)
-    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), FlowMatchEulerDiscreteScheduler())
+    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), FlowMatchEulerDiscreteScheduler(shift=1.5))
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)
     shutil.rmtree(partial, ignore_errors=True)
     pipe.save_pretrained(partial)
