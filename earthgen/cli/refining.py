@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 WINDOW = 384
 """Pixels a side of the coarser image that are refined at once: as many as the network takes without cutting them."""
-MARGIN = 48
-"""Of which on each side the result is thrown away."""
+MARGIN = 32
+"""Of which on each side the result is thrown away: `benchmarks/cascade.py --margins` says how far windows agree."""
 
 Inside = tuple[slice, slice]
 """Rows and columns of what was read that are kept."""
