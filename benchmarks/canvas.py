@@ -5,9 +5,9 @@
 
 The first prints a table of rules: evaluations an output latent and step, on this window and on a plane without end;
 seconds a megapixel; difference from the untiled image in 1/255; seam score, the mean absolute gradient across borders
-of the rule's grid ÷ elsewhere. `infinite-tensor` (PyPI) is one of the rules where it can be imported. The second prints
-how the difference falls with the halo: a plane is cut in the middle at each step, and both halves see so many latents
-beyond the cut.
+of the rule's grid ÷ elsewhere, and the untiled image's at the same places. `infinite-tensor` (PyPI) is one of the rules
+where it can be imported. The second prints how the difference falls with the halo: a plane is cut in the middle at each
+step, and both halves see so many latents beyond the cut.
 
 Without --model, --unet or --vae it is the bundled model. Run it on an idle machine, or trust the CPU seconds alone.
 """
@@ -94,8 +94,7 @@ def endless(rule: Rule, sigmas: list[float]) -> float:
         return (rule.window / rule.stride) ** 2
     total = 0.0
     for layer in rule.layers(sigmas):
-        sides = [layer.side - 2 * layer.shrink * n for n in range(len(layer.sigmas) - 1)]
-        total += sum(side**2 for side in sides) / layer.stride**2
+        total += sum(side**2 for side in layer.sides) / layer.stride**2
     return total / (len(sigmas) - 1)
 
 
@@ -146,20 +145,21 @@ Row = tuple[str, float, int, Callable[[range, range], Tensor]]
 def rules(sampler: Sampler, sigmas: list[float], args: argparse.Namespace) -> Iterator[Row]:
     """Everything the table compares."""
     grid = sampler.unet.grid
+    cases: list[tuple[str, Rule, int]] = []  # name, rule, distance of its borders
     for halo in args.halos:
-        for shift in (True, False):
-            rule: Rule = Exact(args.tile, halo, grid, shift)
-            name = f"exact, halo {halo}" + ("" if shift else ", grid not shifted")
-            yield name, endless(rule, sigmas), args.tile // 2 if shift else args.tile, canvas(sampler, sigmas, rule)
-    if len(sigmas) > 2:
-        rule = Exact(args.tile, args.halos[0], grid, steps_at_once=len(sigmas) - 1)
-        name = f"exact, halo {args.halos[0]}, all steps at once"
-        yield name, endless(rule, sigmas), args.tile, canvas(sampler, sigmas, rule)
-    for name, rule, period in (
+        cases += [
+            (f"exact, halo {halo}", Exact(args.tile, halo, grid), args.tile // 2),
+            (f"exact, halo {halo}, grid not shifted", Exact(args.tile, halo, grid, shift=False), args.tile),
+        ]
+    for margin in args.margins:
+        rule = Exact(args.tile, max(margin // args.steps, 1), grid, steps_at_once=args.steps)
+        cases.append((f"exact, all steps at once, {rule.halo} × {args.steps} around", rule, args.tile))
+    cases += [
         ("MetaEarth", MetaEarth(WINDOW, grid), WINDOW // 2),
         ("InfiniteDiffusion, 2 phases", InfiniteDiffusion(WINDOW, WINDOW // 2, 2, grid), WINDOW // 2),
         (f"MultiDiffusion, stride {args.stride}", MultiDiffusion(WINDOW, args.stride, grid), args.stride),
-    ):
+    ]
+    for name, rule, period in cases:
         yield name, endless(rule, sigmas), period, canvas(sampler, sigmas, rule)
     try:
         yield "infinite-tensor, 2 phases", 4.0, WINDOW // 2, peer(sampler, sigmas)
@@ -178,8 +178,9 @@ def compare_rules(sampler: Sampler, args: argparse.Namespace) -> None:
     whole = sampler.pixels(untiled(sampler, sigmas, rows, columns, args.margin))
     factor = sampler.vae.spatial_factor
     megapixels = (args.side * factor) ** 2 / 1e6
-    print(f"untiled: seam score {seam_score(whole, args.tile * factor):.3f}, standard deviation {whole.std():.1f}\n")
-    print("| rule | evaluations here | endless | s/Mpx | CPU s/Mpx | largest difference | mean | seam score |")
+    print(
+        "| rule | evaluations here | endless | s/Mpx | CPU s/Mpx | largest difference | mean | seam score (untiled) |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, ideal, period, sample in rules(sampler, sigmas, args):
         sampler.latents = 0
@@ -190,8 +191,8 @@ def compare_rules(sampler: Sampler, args: argparse.Namespace) -> None:
         off = np.abs(image - whole)
         cost = sampler.latents / args.side**2 / args.steps
         figures = f"{cost:.2f} | {ideal:.2f} | {wall / megapixels:.0f} | {cpu / megapixels:.0f}"
-        seam = seam_score(image, period * factor)
-        print(f"| {name} | {figures} | {off.max():.2f} | {off.mean():.3f} | {seam:.3f} |", flush=True)
+        seams = f"{seam_score(image, period * factor):.3f} ({seam_score(whole, period * factor):.3f})"
+        print(f"| {name} | {figures} | {off.max():.2f} | {off.mean():.3f} | {seams} |", flush=True)
 
 
 def compare_halos(sampler: Sampler, args: argparse.Namespace) -> None:
@@ -233,7 +234,8 @@ def main() -> None:
     p.add_argument("--margin", type=int, default=64, help="latents around it in the untiled image")
     p.add_argument("--tile", type=int, default=64, help="latents a side of a tile")
     p.add_argument("--stride", type=int, default=8, help="latents, of MultiDiffusion")
-    p.add_argument("--halos", type=int, nargs="+", default=[8, 16, 32, 64], help="latents")
+    p.add_argument("--halos", type=int, nargs="+", default=[8, 16, 32, 64], help="latents a step")
+    p.add_argument("--margins", type=int, nargs="*", default=[8, 16, 24], help="latents, for all steps at once")
     p.add_argument("--steps", type=int, default=4)
     p.add_argument("--field", type=int, nargs="*", help="how the difference falls with the halo, for these steps")
     p.add_argument("--guidance", type=float, default=1.0)

@@ -271,22 +271,18 @@ class Canvas:
         """
         layer = cells[0][0]
         here = self.layers[layer - 1]
-        own = range(here.side)
+        own = range(here.sides[0])
         places = [self._column(j) % self.batch for _, _, j in cells]
         slots = [places.index(n) if n in places else -1 for n in range(self.batch)]
         rows, columns = [here.reads(i) for _, i, _ in cells], [here.reads(j) for _, _, j in cells]
         sources = [(own, own)] * len(cells) if here.own_noise else list(zip(rows, columns, strict=True))
         read = [self._read(layer - 1, r, c) for r, c in sources]
         x, rows, columns = torch.stack([read[n] for n in slots]), [rows[n] for n in slots], [columns[n] for n in slots]
-        cut = here.shrink
-        for sigma, after in pairwise(here.sigmas):
+        for (sigma, after), cut in zip(pairwise(here.sigmas), here.cuts, strict=True):
             x = x + (after - sigma) * self._call(x, sigma, rows, columns)
             if cut:
                 x = x[..., cut:-cut, cut:-cut]
                 rows, columns = [r[cut:-cut] for r in rows], [c[cut:-cut] for c in columns]
-        cut = (x.shape[-1] - here.core) // 2
-        if cut:
-            x = x[..., cut:-cut, cut:-cut]
         return [x[n].clone() for n in places]  # of its own, or the store would hold the whole window
 
     def _call(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:

@@ -30,20 +30,23 @@ class Layer:
     stride: int
     core: int
     """Latents a side that a piece gives; more than `stride` where pieces overlap."""
-    margin: int
-    """Latents that it reads beyond those, on each side."""
+    cuts: tuple[int, ...]
+    """Latents cut off each side after each step, as what lies outside has spoilt them. It reads so many more in all."""
     origin: int = 0
-    shrink: int = 0
-    """Latents cut off each side after each step, as what lies outside has spoilt them."""
     weights: tuple[float, ...] | None = None
     """Where pieces overlap: the weight of each latent of a side. What is given is the weighted mean."""
     own_noise: bool = False
     """Each piece reads the noise at rows and columns 0, 1, …, not at its place (first layer only)."""
 
     @property
-    def side(self) -> int:
-        """Latents a side that a piece reads: the first window the network sees."""
-        return self.core + 2 * self.margin
+    def margin(self) -> int:
+        """Latents that a piece reads beyond what it gives, on each side."""
+        return sum(self.cuts)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Latents a side of the window that the network sees at each step; the first is what a piece reads."""
+        return tuple(self.core + 2 * sum(self.cuts[n:]) for n in range(len(self.cuts)))
 
     def meeting(self, positions: range) -> range:
         """Which pieces give anything of these positions."""
@@ -68,26 +71,31 @@ class Exact:
     With a halo of the receptive radius the plane equals the untiled one up to rounding. With a narrower one it is an
     approximation, whose error falls quickly with the halo (`benchmarks/canvas.py`), and no less a pure function of the
     position. A large window costs (1 + 2 halo/tile)² evaluations a latent and step: 1.56 where the tile is 8 halos.
+
+    One step at a time is cheapest for a plane that is to be exact. For an approximate one it is all steps at once: the
+    early steps, which see farthest, then lie far inside their windows, so that a few latents a step suffice, and no
+    tile needs another.
     """
 
     tile: int
     """Latents a side of a tile."""
     halo: int
-    """Latents around it that the network sees besides."""
+    """Latents around it that the network sees besides, for each step at once."""
     grid: int = 1
     """The network's own: windows start and end on its multiples."""
     shift: bool = True
     """Move the grid by half a tile from step to step (the last starts at 0): errors of a narrow halo do not meet at
     the same borders again, and a tile needs 4 tiles of the step before instead of 9."""
     steps_at_once: int = 1
-    """Steps computed on a tile before it is stored, on windows that shrink by the halo. More of them repeat more around
-    each tile, but a single tile far from all others needs fewer of its neighbours: it is then that this pays."""
+    """Steps computed on a tile before it is stored, on windows that shrink by the halo at each, to the next multiple of
+    the grid. Any number from that of all steps means all."""
 
     def __post_init__(self) -> None:
         _check_side("grid", self.grid, 1)
         _check_side("tile", self.tile, self.grid * (2 if self.shift else 1))
-        _check_side("halo", self.halo, self.grid, low=0)
         whole_number("steps_at_once", self.steps_at_once, 1, MAX_SIDE)
+        if whole_number("halo", self.halo, 0, MAX_SIDE) * self.steps_at_once % self.grid:
+            raise ArgumentError("halo", f"must be a multiple of {self.grid} for the steps at once together", self.halo)
 
     def layers(self, sigmas: Sequence[float]) -> tuple[Layer, ...]:
         """One for each `steps_at_once` steps; the first gets what is left over."""
@@ -96,8 +104,8 @@ class Exact:
         for n, part in enumerate(parts):
             odd = (len(parts) - 1 - n) % 2
             origin = self.tile // 2 if self.shift and odd else 0
-            margin = (len(part) - 1) * self.halo
-            layers.append(Layer(part, self.tile, self.tile, margin, origin, self.halo))
+            margins = [ceil(self.halo * k / self.grid) * self.grid for k in range(len(part) - 1, -1, -1)]
+            layers.append(Layer(part, self.tile, self.tile, tuple(a - b for a, b in pairwise(margins)), origin))
         return tuple(layers)
 
 
@@ -105,9 +113,8 @@ class Exact:
 class InfiniteDiffusion:
     """For any network: the steps are cut into phases, and at the end of each, overlapping windows are averaged.
 
-    Windows weigh linearly less towards their edges (Goslin 2025, arXiv:2512.08309). Random
-    access as with `Exact`, but neighbours denoised apart are averaged, which costs variance and (window/stride)²
-    evaluations a latent and step.
+    Windows weigh linearly less towards their edges (Goslin 2025, arXiv:2512.08309). Random access as with `Exact`, but
+    neighbours denoised apart are averaged, which costs variance and (window/stride)² evaluations a latent and step.
     """
 
     window: int = 64
@@ -124,7 +131,7 @@ class InfiniteDiffusion:
         middle = (self.window - 1) / 2
         weights = tuple(1 - (1 - EDGE_WEIGHT) * abs(i - middle) / (middle or 1) for i in range(self.window))
         parts = _parts(sigmas, min(self.phases, len(sigmas) - 1))
-        return tuple(Layer(part, self.stride, self.window, 0, weights=weights) for part in parts)
+        return tuple(Layer(part, self.stride, self.window, (0,) * (len(part) - 1), weights=weights) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -144,8 +151,8 @@ class MetaEarth:
 
     def layers(self, sigmas: Sequence[float]) -> tuple[Layer, ...]:
         """One: windows know nothing of each other."""
-        half = self.window // 2
-        return (Layer(tuple(sigmas), half, half, self.window // 4, own_noise=True),)
+        half, cuts = self.window // 2, (0,) * (len(sigmas) - 2) + (self.window // 4,)
+        return (Layer(tuple(sigmas), half, half, cuts, own_noise=True),)
 
 
 @dataclass(frozen=True)
@@ -220,9 +227,9 @@ def _parts(sigmas: Sequence[float], count: int, length: int | None = None) -> li
     return [tuple(sigmas[a : b + 1]) for a, b in pairwise(cuts)]
 
 
-def _check_side(name: str, value: object, unit: int, low: int = 1) -> None:
-    """Raise `ArgumentError` unless `value` is a multiple of `unit`, from `low` units to `MAX_SIDE`."""
-    if whole_number(name, value, low * unit, MAX_SIDE) % unit:
+def _check_side(name: str, value: object, unit: int) -> None:
+    """Raise `ArgumentError` unless `value` is a multiple of `unit`, from it to `MAX_SIDE`."""
+    if whole_number(name, value, unit, MAX_SIDE) % unit:
         raise ArgumentError(name, f"must be a multiple of {unit}", value)
 
 
