@@ -13,94 +13,36 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import rasterio
 from affine import Affine
-from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
 from rasterio.env import Env
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import array_bounds
 from rasterio.windows import Window
 from tqdm.auto import tqdm
 
 from earthgen.conditions import check_rgb
 from earthgen.errors import ArgumentError, OutputError
 from earthgen.output.atomic import StrPath
-from earthgen.output.geotiff import BLOCK_SIZE, GSD_TAG, quiet_without_place
-from earthgen.output.partial import Partial, check_space, identity_of, resumable
-from earthgen.output.provenance import SYNTHETIC_MARK, Provenance
-
-Image = NDArray[np.uint8]
-Blocks = Callable[[int, int, int, int], Image]
-"""(row, column, height, width) of a window, in pixels → its pixels, uint8 RGB (height, width, 3)."""
-Put = Callable[[int, Image], None]
-"""Takes the column at which a block starts, and the block."""
+from earthgen.output.geotiff import BLOCK_SIZE, quiet_without_place
+from earthgen.output.geozarr import ZarrWriter
+from earthgen.output.partial import Partial, check_space, resumable
+from earthgen.output.provenance import Provenance
+from earthgen.output.raster import Blocks, Image, Put, Raster, RasterWriter
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
-_MOST_PIXELS = 10**12
-"""Of an export, 3 TB uncompressed: more is a mistake in its arguments."""
 _CACHE_BYTES = 16 << 20
 """Of GDAL's blocks. Its own default, a share of the machine's memory, is for those who read again what they read."""
 _LEAST_BYTES, _TYPICAL_BYTES = 1.0, 5.0
 """On disk for a pixel, work and result together. NAIP and OpenAerialMap tiles take 5.3 and 6.4, Blue Marble 1.3."""
-
-
-@dataclass(frozen=True, eq=False)
-class Raster:
-    """What is written, but for its pixels. Raises `ArgumentError` as `stream_raster` says."""
-
-    height: int
-    width: int
-    crs: CRS | None
-    transform: Affine | None
-    provenance: Provenance
-    gsd: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("height", "width"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise ArgumentError(name, "must be a whole number of pixels > 0", value)
-            object.__setattr__(self, name, int(value))
-        if self.height * self.width > _MOST_PIXELS:
-            rule = f"must give at most {_MOST_PIXELS:.0e} pixels with `width` ({self.width})"
-            raise ArgumentError("height", rule, self.height)
-        if (self.crs is None) != (self.transform is None):
-            missing, given = ("crs", "transform") if self.crs is None else ("transform", "crs")
-            raise ArgumentError(missing, f"must be given together with `{given}`", None)
-        t = self.transform
-        if t is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
-            raise ArgumentError("transform", "must be north-up: a > 0, e < 0, b = d = 0", t)
-        if self.gsd is not None and not (math.isfinite(self.gsd) and self.gsd > 0):
-            raise ArgumentError("gsd", "must be a finite number of metres a pixel > 0, or None", self.gsd)
-        object.__setattr__(self, "gsd", None if self.gsd is None else float(self.gsd))
-
-    def request(self) -> dict[str, Any]:
-        """All that decides about the result, JSON-ready."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "crs": self.crs.to_wkt(version="WKT2_2019") if self.crs else None,
-            "transform": list(self.transform)[:6] if self.transform else None,
-            "gsd": self.gsd,
-            "provenance": identity_of(self.provenance),
-        }
-
-
-class _Writer(Protocol):
-    def row(self, top: int, height: int) -> Any: ...  # a context manager that gives a `Put`
-
-    def finish(self, progress: bool) -> Path: ...
 
 
 def stream_raster(
@@ -118,10 +60,8 @@ def stream_raster(
 ) -> Path:
     """Write a raster as COG (`.tif`, `.tiff`) or Zarr (`.zarr`), calling `blocks` for its windows in row-major order.
 
-    The GeoTIFF is, byte for byte, the one that `write_geotiff` makes of the whole image. The Zarr store holds a
-    group a level, `0` the finest, each with `image` (band, y, x), coordinates and a CF grid mapping, and says where
-    they lie also by the conventions `proj:`, `spatial:` and `multiscales`. It is of version 2 of the format, as GDAL
-    up to 3.10 does not read what is written as version 3.
+    The GeoTIFF is, byte for byte, the one that `write_geotiff` makes of the whole image; what the Zarr store holds is
+    said in `earthgen.output.geozarr`.
 
     Args:
         path: A file is replaced at the last moment; a Zarr store must not be there yet.
@@ -155,7 +95,7 @@ def stream_raster(
         left = 1 - partial.done / rows
         pixels = raster.height * raster.width
         check_space(path, _LEAST_BYTES * pixels * left, _TYPICAL_BYTES * pixels * left)
-        writer: _Writer = (_Zarr if suffix == ".zarr" else _Cog)(partial, raster)
+        writer: RasterWriter = (ZarrWriter if suffix == ".zarr" else _Cog)(partial, raster)
         total, before = rows * columns, partial.done * columns
         with tqdm(total=total, initial=before, desc=path.name, unit="block", disable=not progress) as bar:
             for row in range(partial.done, rows):
@@ -273,13 +213,13 @@ class _Cog:
 _STEADY_HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
 _COPY = """
 import json, os, sys, threading
+source, target, provenance, gsd, cache = json.loads(sys.stdin.readline())
 def end_with_the_parent():
     os.read(0, 1)  # returns when the other end is closed, which the system does for those that are killed
     os._exit(1)
 threading.Thread(target=end_with_the_parent, daemon=True).start()
 from earthgen.output.geotiff import copy_as_cog
 from earthgen.output.provenance import Provenance
-source, target, provenance, gsd, cache = json.loads(sys.argv[1])
 copy_as_cog(source, target, Provenance.from_dict(provenance), gsd, cache)
 """
 
@@ -289,9 +229,9 @@ def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progr
 
     `sources` is the bytes there are to copy, for the progress shown.
     """
-    provenance = raster.provenance.to_dict()
-    arguments = json.dumps([str(source), str(target), provenance, raster.gsd, _CACHE_BYTES])
-    command = [sys.executable, "-W", "ignore", "-c", _COPY, arguments]
+    # By way of stdin: a provenance with thousands of boxes is too long for a command line.
+    arguments = [str(source), str(target), raster.provenance.to_dict(), raster.gsd, _CACHE_BYTES]
+    command = [sys.executable, "-W", "ignore", "-c", _COPY]
     environment = {**os.environ, **_STEADY_HEAP, "PYTHONPATH": os.pathsep.join(sys.path)}
     growing = (target, target.with_name(target.name + ".ovr.tmp"))  # the latter is GDAL's
     bar = tqdm(
@@ -303,7 +243,11 @@ def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progr
     )
     with bar, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=environment)
+        assert process.stdin is not None
         try:
+            with suppress(BrokenPipeError):  # it has ended already, and will be asked why
+                process.stdin.write(json.dumps(arguments).encode() + b"\n")
+                process.stdin.flush()
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.2)
@@ -312,7 +256,7 @@ def _copy_as_cog(source: Path, target: Path, raster: Raster, sources: int, progr
         finally:
             process.kill()
             process.wait()
-            if process.stdin is not None:
+            with suppress(BrokenPipeError):
                 process.stdin.close()
         if process.returncode:
             errors.seek(0)
@@ -349,147 +293,3 @@ def _is_whole(dataset: DatasetReader, path: Path) -> bool:
             if not 0 < start < start + length <= size:
                 return False
     return True
-
-
-_DIMENSIONS = "_ARRAY_DIMENSIONS"
-"""Where xarray and GDAL look for the names of an array's dimensions in version 2."""
-_ALL_CHUNKS = {"write_empty_chunks": True}
-
-
-class _Zarr:
-    """A group a level, the first written as blocks arrive, each of the others from the one before in the end."""
-
-    def __init__(self, partial: Partial, raster: Raster) -> None:
-        self.partial, self.raster = partial, raster
-        self.folder = partial.folder / "store.zarr"
-        self.shapes = [(raster.height, raster.width)]
-        while max(self.shapes[-1]) > BLOCK_SIZE:
-            height, width = self.shapes[-1]
-            self.shapes.append((math.ceil(height / 2), math.ceil(width / 2)))
-        if partial.done == 0:
-            with partial.writing():
-                self._create()
-
-    def _image(self, level: int) -> Any:
-        return _zarr().open_array(self.folder / str(level) / "image", mode="r+", config=_ALL_CHUNKS)
-
-    @contextmanager
-    def row(self, top: int, height: int) -> Iterator[Put]:
-        image = self._image(0)
-
-        def put(left: int, block: Image) -> None:
-            with self.partial.writing():
-                image[:, top : top + height, left : left + block.shape[1]] = np.moveaxis(block, 2, 0)
-
-        yield put
-
-    def finish(self, progress: bool) -> Path:
-        chunks = [math.ceil(h / BLOCK_SIZE) * math.ceil(w / BLOCK_SIZE) for h, w in self.shapes[1:]]
-        with tqdm(total=sum(chunks), desc="overviews", unit="chunk", disable=not progress) as bar:
-            for level, (height, width) in enumerate(self.shapes[1:], start=1):
-                finer, image = self._image(level - 1), self._image(level)
-                for top in range(0, height, BLOCK_SIZE):
-                    for left in range(0, width, BLOCK_SIZE):
-                        rows, columns = (slice(2 * start, 2 * (start + BLOCK_SIZE)) for start in (top, left))
-                        with self.partial.writing():
-                            half = _halved(finer[:, rows, columns])
-                            image[:, top : top + half.shape[1], left : left + half.shape[2]] = half
-                        bar.update()
-        with self.partial.writing():
-            _zarr().consolidate_metadata(self.folder)
-        return self.folder
-
-    def _create(self) -> None:
-        root = _zarr().open_group(self.folder, mode="w", zarr_format=2, attributes=self._attributes())
-        for level, (height, width) in enumerate(self.shapes):
-            group = root.create_group(str(level))
-            crs, transform = self.raster.crs, self._transform(level)
-            about: dict[str, Any] = {"long_name": "red, green, blue", "description": SYNTHETIC_MARK}
-            _add(group, "band", ("band",), np.arange(1, 4), {})
-            if crs is not None and transform is not None:
-                projection = ProjCRS.from_wkt(crs.to_wkt(version="WKT2_2019"))
-                axes = {axis.get("axis", "").lower(): axis for axis in projection.cs_to_cf()}
-                xs = transform.c + transform.a * (np.arange(width) + 0.5)
-                ys = transform.f + transform.e * (np.arange(height) + 0.5)
-                _add(group, "x", ("x",), xs, axes.get("x", {}))
-                _add(group, "y", ("y",), ys, axes.get("y", {}))
-                _add(group, "spatial_ref", (), np.array(0), _grid_mapping(projection, transform))
-                about |= {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}  # CF's way, and xarray's
-                about["_CRS"] = {"wkt": projection.to_wkt()}  # GDAL's
-            group.create_array(
-                "image",
-                shape=(3, height, width),
-                chunks=(3, BLOCK_SIZE, BLOCK_SIZE),
-                dtype="uint8",
-                chunk_key_encoding={"name": "v2", "separator": "/"},  # not all chunks in one folder
-                compressors={"id": "zstd", "level": 3},
-                fill_value=None,  # one of 0 would make black pixels count as absent
-                config=_ALL_CHUNKS,
-                attributes={_DIMENSIONS: ["band", "y", "x"], **about},
-            )
-
-    def _transform(self, level: int) -> Affine | None:
-        return self.raster.transform @ Affine.scale(2**level) if self.raster.transform else None
-
-    def _attributes(self) -> dict[str, Any]:
-        """Of the root: provenance, and the three conventions, each named by the identifier that its text defines."""
-        raster = self.raster
-        layout: list[dict[str, Any]] = []
-        for level, shape in enumerate(self.shapes):
-            scale = 1.0 if level == 0 else 2.0
-            entry: dict[str, Any] = {"asset": str(level), "spatial:shape": list(shape)}
-            entry["transform"] = {"scale": [scale, scale], "translation": [0.0, 0.0]}
-            if level:
-                entry |= {"derived_from": str(level - 1), "resampling_method": "average"}
-            if (transform := self._transform(level)) is not None:
-                entry["spatial:transform"] = list(transform)[:6]
-            layout.append(entry)
-        conventions = [
-            {"uuid": "d35379db-88df-4056-af3a-620245f8e347", "name": "multiscales"},
-            {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial"},
-        ]
-        attributes: dict[str, Any] = {
-            **raster.provenance.to_tags(),
-            **({} if raster.gsd is None else {GSD_TAG: repr(raster.gsd)}),
-            "description": SYNTHETIC_MARK,
-            "zarr_conventions": conventions,
-            "multiscales": {"layout": layout},
-            "spatial:dimensions": ["y", "x"],
-        }
-        if raster.crs is not None and raster.transform is not None:
-            conventions.append({"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f"})  # whose name has changed
-            attributes["spatial:bbox"] = list(array_bounds(raster.height, raster.width, raster.transform))
-            if epsg := raster.crs.to_epsg():
-                attributes["proj:code"] = f"EPSG:{epsg}"
-            else:
-                attributes["proj:wkt2"] = raster.crs.to_wkt(version="WKT2_2019")
-        return attributes
-
-
-def _add(group: Any, name: str, dimensions: tuple[str, ...], values: NDArray[Any], about: dict[str, Any]) -> None:
-    """A small array, whole."""
-    attributes = {_DIMENSIONS: list(dimensions), **about}
-    kind = {"shape": values.shape, "dtype": values.dtype, "fill_value": None}
-    group.create_array(name, **kind, config=_ALL_CHUNKS, attributes=attributes)[...] = values
-
-
-def _grid_mapping(crs: ProjCRS, transform: Affine) -> dict[str, Any]:
-    """CF's grid mapping, with GDAL's geotransform as rioxarray reads it."""
-    t = transform
-    return {**crs.to_cf(), "spatial_ref": crs.to_wkt(), "GeoTransform": f"{t.c} {t.a} {t.b} {t.f} {t.d} {t.e}"}
-
-
-def _halved(image: Image) -> Image:
-    """Means of 2 × 2 pixels of (bands, rows, columns), rounded; at an odd edge, of those there are."""
-    bands, rows, columns = image.shape
-    even = np.pad(image, ((0, 0), (0, rows % 2), (0, columns % 2)), mode="edge")
-    sums = even.reshape(bands, even.shape[1] // 2, 2, even.shape[2] // 2, 2).sum((2, 4), dtype=np.uint16)
-    return ((sums + 2) // 4).astype(np.uint8)
-
-
-def _zarr() -> Any:
-    try:
-        import zarr  # not every user wants it: an extra
-    except ImportError as error:
-        raise ArgumentError("path", "can end in .zarr only with `pip install earthgen[zarr]`", ".zarr") from error
-    return zarr

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
+from earthgen.conditions import Box
 from earthgen.errors import ArgumentError, OutputError
-from earthgen.output import partial, stream
+from earthgen.output import geozarr, partial, raster, stream
 from earthgen.output.provenance import SYNTHETIC_MARK, Provenance
 from earthgen.output.scene import Scene
 from earthgen.output.stream import stream_raster
@@ -64,7 +65,7 @@ def grid_of(scene: Scene) -> tuple[Any, ...]:
     return scene.height, scene.width, scene.crs, scene.transform, scene.provenance, scene.gsd
 
 
-def export(path: Path, blocks: stream.Blocks, scene: Scene, **options: Any) -> Path:
+def export(path: Path, blocks: raster.Blocks, scene: Scene, **options: Any) -> Path:
     return stream_raster(path, blocks, *grid_of(scene), **{"block_size": 512, **options})
 
 
@@ -82,7 +83,7 @@ CASES: list[tuple[int, int, int, dict[str, Any]]] = [
     (1, 1, 512, ALPS),
     (700, 1300, 512, ALPS),
     (1025, 513, 1024, {"lat": -33.9, "lon": 151.2, "gsd": 5_000.0}),  # a projection without a code
-    (600, 520, 512, {}),
+    (600, 520, 512, {"boxes": [Box("ship", i % 500, i // 9, 7.25, 3.125, i % 360) for i in range(3000)]}),  # 250 kB
 ]
 
 
@@ -168,7 +169,7 @@ def test_overviews_of_both_formats_agree(make_scene: MakeScene, tmp_path: Path) 
 @settings(max_examples=50, deadline=None)
 @given(image=hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 9), st.integers(1, 9))))
 def test_halved_is_the_rounded_mean_of_what_is_there(image: NDArray[np.uint8]) -> None:
-    half = stream._halved(image)
+    half = geozarr._halved(image)
     _, rows, columns = image.shape
     assert half.shape == (3, (rows + 1) // 2, (columns + 1) // 2)
     for row, column in np.ndindex(half.shape[1:]):
