@@ -14,6 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from earthgen.conditions import CONDITION_NAMES, Conditions
+from earthgen.errors import ArgumentError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models.autoencoder import EarthAutoencoder
 from earthgen.models.conditioning import Conditioning
@@ -108,6 +109,9 @@ def conditioning_of(
         return encode_tiled(autoencoder, image_tensor(image, size)).float().cpu()
 
     if any_has("boxes") or any_has("mask"):
+        if factor != CELL:
+            rule = f"need a model whose latents are {CELL} px a side"
+            raise ArgumentError("boxes" if any_has("boxes") else "mask", rule, factor)
         layout = np.zeros((batch, LAYOUT_CHANNELS, size[0] // CELL, size[1] // CELL), np.float32)
         for i, c in enumerate(conditions):
             names = sorted({b.label for b in c.boxes or ()} | set(c.mask_classes))

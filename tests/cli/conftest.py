@@ -88,7 +88,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from earthgen.text import load_text_encoder
 
     torch.manual_seed(0)
-    narrow = {"block_channels": (8, 8, 8), "encoder_blocks": (1, 1, 1), "decoder_blocks": (1, 1, 1)}
+    narrow = {"block_channels": (8, 8), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
     vae = EarthAutoencoder(latent_channels=4, **narrow)
     unet = EarthUNet(latent_channels=4, **PRESETS["tiny"])
     folder = tmp_path_factory.mktemp("models") / "tiny"

@@ -105,7 +105,7 @@ def test_tiles_of_the_autoencoder_equal_the_whole(autoencoder: EarthAutoencoder)
 
     assert torch.allclose(apply_tiled(encode, 64, 48, 4, encode_halo), z, atol=1e-9)
     decoded = apply_tiled(lambda r, c: autoencoder.decode(z[..., r, c]).sample, 64, 48, 4, decode_halo, 4)
-    assert torch.allclose(decoded, autoencoder.decode(z).sample, atol=1e-9)
+    assert torch.allclose(decoded, autoencoder.decode(z).sample, atol=1e-6)  # colours are float32
 
 
 @pytest.mark.parametrize(("length", "tile", "halo"), [(10, 4, 2), (4, 4, 8), (1, 4, 0), (33, 8, 6)])
