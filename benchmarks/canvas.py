@@ -152,8 +152,8 @@ def rules(sampler: Sampler, sigmas: list[float], args: argparse.Namespace) -> It
             (f"exact, halo {halo}, grid not shifted", Exact(args.tile, halo, grid, shift=False), args.tile),
         ]
     for margin in args.margins:
-        rule = Exact(args.tile, max(margin // args.steps, 1), grid, steps_at_once=args.steps)
-        cases.append((f"exact, all steps at once, {rule.halo} × {args.steps} around", rule, args.tile))
+        exact = Exact(args.tile, max(margin // args.steps, 1), grid, steps_at_once=args.steps)
+        cases.append((f"exact, all steps at once, {exact.halo} × {args.steps} around", exact, args.tile))
     cases += [
         ("MetaEarth", MetaEarth(WINDOW, grid), WINDOW // 2),
         ("InfiniteDiffusion, 2 phases", InfiniteDiffusion(WINDOW, WINDOW // 2, 2, grid), WINDOW // 2),
@@ -231,7 +231,12 @@ def main() -> None:
     p.add_argument("--unet", type=Path, help="a denoiser's folder; with --vae, in place of --model")
     p.add_argument("--vae", type=Path, help="an autoencoder's folder")
     p.add_argument("--side", type=int, default=128, help="latents a side of the window")
-    p.add_argument("--margin", type=int, default=64, help="latents around it in the untiled image")
+    p.add_argument(
+        "--margin",
+        type=int,
+        default=64,
+        help="latents around it in the untiled image; steps × receptive radius keep its edges out of all figures",
+    )
     p.add_argument("--tile", type=int, default=64, help="latents a side of a tile")
     p.add_argument("--stride", type=int, default=8, help="latents, of MultiDiffusion")
     p.add_argument("--halos", type=int, nargs="+", default=[8, 16, 32, 64], help="latents a step")
