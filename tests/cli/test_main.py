@@ -15,7 +15,10 @@ def test_version(run) -> None:
     assert run("--version").stdout == f"earthgen {earthgen.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["upscale"], ["window"], ["world"], ["train"], ["weights"], ["weights", "verify"], ["evaluate"]])
+COMMANDS = ["generate", "upscale", "window", "world", "train", "weights", "weights verify", "evaluate"]
+
+
+@pytest.mark.parametrize("command", [[], *(c.split() for c in COMMANDS)])
 def test_every_command_has_help(run, command: list[str]) -> None:
     for flag in ("--help", "-h"):
         result = run(*command, flag)
