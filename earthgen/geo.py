@@ -177,3 +177,15 @@ def _position(lat: float, lon: float) -> tuple[float, float]:
     if not -90 <= lat <= 90:
         raise ArgumentError("lat", "must be degrees north from -90 to 90", lat)
     return float(lat), wrap_longitude(lon)
+
+
+def check_georeference(crs: object, transform: Affine | None, gsd: float | None) -> None:
+    """Raise `ArgumentError` unless a raster's CRS and transform are both given or both None, and it is north-up."""
+    if (crs is None) != (transform is None):
+        missing, given = ("crs", "transform") if crs is None else ("transform", "crs")
+        raise ArgumentError(missing, f"must be given together with `{given}`", None)
+    t = transform
+    if t is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
+        raise ArgumentError("transform", "must be north-up: a > 0, e < 0, b = d = 0", t)
+    if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
+        raise ArgumentError("gsd", "must be a finite number of metres a pixel > 0, or None", gsd)

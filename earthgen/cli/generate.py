@@ -82,9 +82,7 @@ def generate(
         ),
     ] = None,
     model: Annotated[str, _option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
-    device: Annotated[
-        str, _option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")
-    ] = "auto",
+    device: Annotated[str, _option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
     batch_size: Annotated[
         int, _option("--batch-size", panel=_HOW, metavar="N", text="Images at once. Changes speed and memory only.")
     ] = 1,

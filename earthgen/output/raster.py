@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from earthgen import geo
 from earthgen.errors import ArgumentError
 from earthgen.output.partial import identity_of
 from earthgen.output.provenance import Provenance
@@ -48,14 +48,7 @@ class Raster:
         if self.height * self.width > MAX_PIXELS:
             rule = f"must give at most {MAX_PIXELS:.0e} pixels with `width` ({self.width})"
             raise ArgumentError("height", rule, self.height)
-        if (self.crs is None) != (self.transform is None):
-            missing, given = ("crs", "transform") if self.crs is None else ("transform", "crs")
-            raise ArgumentError(missing, f"must be given together with `{given}`", None)
-        t = self.transform
-        if t is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
-            raise ArgumentError("transform", "must be north-up: a > 0, e < 0, b = d = 0", t)
-        if self.gsd is not None and not (math.isfinite(self.gsd) and self.gsd > 0):
-            raise ArgumentError("gsd", "must be a finite number of metres a pixel > 0, or None", self.gsd)
+        geo.check_georeference(self.crs, self.transform, self.gsd)
         object.__setattr__(self, "gsd", None if self.gsd is None else float(self.gsd))
 
     def request(self) -> dict[str, Any]:

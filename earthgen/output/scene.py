@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +48,7 @@ class Scene:
             raise ArgumentError("image", "must be a uint8 array of shape (height, width, 3)", shown)
         if 0 in image.shape:
             raise ArgumentError("image", "must have at least one pixel", image.shape)
-        if (self.crs is None) != (self.transform is None):
-            missing, given = ("crs", "transform") if self.crs is None else ("transform", "crs")
-            raise ArgumentError(missing, f"must be given together with `{given}`", None)
-        t = self.transform
-        if t is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
-            raise ArgumentError("transform", "must be north-up: a > 0, e < 0, b = d = 0", t)
-        if self.gsd is not None and not (math.isfinite(self.gsd) and self.gsd > 0):
-            raise ArgumentError("gsd", "must be a finite number of metres a pixel > 0, or None", self.gsd)
+        geo.check_georeference(self.crs, self.transform, self.gsd)
 
     @classmethod
     def from_conditions(cls, image: NDArray[np.uint8], conditions: Conditions, provenance: Provenance) -> Scene:

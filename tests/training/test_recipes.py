@@ -129,7 +129,7 @@ def test_two_processes_train_one_model(
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(script), *wanted], check=True, timeout=900, env=environment)
-    a, b = (torch.load(tmp_path / f"rank{i}.pt") for i in (0, 1))
+    a, b = (torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in (0, 1))
     exported = load_file(tmp_path / "run" / WEIGHTS)
     assert all(torch.equal(a[k], b[k]) and torch.equal(a[k], exported[k]) for k in a)
 
