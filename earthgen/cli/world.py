@@ -157,11 +157,12 @@ def world(
     from earthgen.cli import parse
     from earthgen.output import archives
     from earthgen.output.provenance import Provenance
+    from earthgen.output.tiles import TileRequest
 
     low, high = zoom_range(zooms)
     opened = opener(prompt, date, cloud_cover, regions, base, seed, steps, guidance, model, device, cache)
     unknown = Provenance(seed, {}, {}, "", "", "", 1, "")
-    request = archives.TileRequest(bbox, low, high, unknown, name, format, quality)
+    request = TileRequest(bbox, low, high, unknown, name, format, quality)
     writers = {".pmtiles": archives.write_pmtiles, ".mbtiles": archives.write_mbtiles, "": archives.write_xyz}
     if output.suffix.lower() not in writers:
         raise ArgumentError("output", "must end in .pmtiles or .mbtiles, or be a folder without a suffix", str(output))

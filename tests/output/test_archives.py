@@ -27,9 +27,10 @@ from pmtiles.reader import MmapSource, Reader, all_tiles
 
 from earthgen.errors import ArgumentError, OutputError
 from earthgen.output import archives, partial
-from earthgen.output.archives import FORMATS, TileRequest, write_mbtiles, write_pmtiles, write_xyz
+from earthgen.output.archives import write_mbtiles, write_pmtiles, write_xyz
 from earthgen.output.provenance import SYNTHETIC_MARK, Provenance
 from earthgen.output.scene import Scene
+from earthgen.output.tiles import FORMATS, TileRequest
 
 MakeScene = Callable[..., Scene]
 Place = tuple[int, int, int]
@@ -442,13 +443,14 @@ import sys, time
 import numpy as np
 from earthgen.output import archives
 from earthgen.output.provenance import Provenance
+from earthgen.output.tiles import TileRequest
 def tile(zoom, x, y):
     print(zoom, x, y, flush=True)
     if zoom == 3:
         time.sleep(float(sys.argv[3]))
     return np.full((256, 256, 3), (zoom, x, y), np.uint8)
 archives._CHECKPOINT = 0
-request = archives.TileRequest((5, 40, 60, 60), 0, 4, Provenance(1, {}, {}, "m", "", "0", 1, "s"))
+request = TileRequest((5, 40, 60, 60), 0, 4, Provenance(1, {}, {}, "m", "", "0", 1, "s"))
 getattr(archives, "write_" + sys.argv[1])(sys.argv[2], tile, request)
 """
 
