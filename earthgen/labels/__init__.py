@@ -1,5 +1,6 @@
 """Labelled images: one record for every format, and readers and writers of the formats."""
 
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
+from earthgen.labels.formats import FORMATS, export, read
 
-__all__ = ["LabelledImage", "LabelledSet", "Shape"]
+__all__ = ["FORMATS", "LabelledImage", "LabelledSet", "Shape", "export", "read"]
