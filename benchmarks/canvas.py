@@ -26,9 +26,9 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance
 from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.models.guidance import guidance_chain
 from earthgen.models.inputs import conditioning_of
 from earthgen.pipelines import EarthPipeline
-from earthgen.pipelines.earth import guidance_chain
 from earthgen.text import load_text_encoder
 from earthgen.tiling import decode_tiled
 from earthgen.world.canvas import Canvas, LatentStore

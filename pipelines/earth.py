@@ -23,6 +23,7 @@ from torch import Tensor
 from earthgen.conditions import Conditions, Guidance, check_number, check_rgb
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
+from earthgen.models.guidance import guidance_chain
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
@@ -41,26 +42,6 @@ def _check_whole(name: str, value: object, rule: str, low: int, high: int = sys.
     """Raise `ArgumentError` unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ArgumentError(name, rule, value)
-
-
-def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple[float, Conditioning]]:
-    """Which evaluations guidance needs: the velocity is the sum of weight × evaluation.
-
-    Conditions are added in order of their weights w₁ < w₂ < …, those of one weight together, after those of weight 1
-    (Brooks et al. 2023, equation 3, for any number of conditions):
-
-        v = v(∅ ∪ S₁) + Σ wₖ (v(S₁ ∪ … ∪ Sₖ) - v(S₁ ∪ … ∪ Sₖ₋₁))
-    """
-    given = {f.name: getattr(guidance, f.name) for f in fields(Guidance)}
-    given = {n: w for n, w in given.items() if w != 0 and bool(conditioning.is_present(n).any())}
-    kept = {"known"} | {n for n, w in given.items() if w == 1}
-    stages = [(1.0, frozenset(kept))]
-    for weight in sorted({w for w in given.values() if w != 1}):
-        last, before = stages[-1]
-        stages[-1] = (last - weight, before)
-        kept = kept | {n for n, w in given.items() if w == weight}
-        stages.append((weight, frozenset(kept)))
-    return [(w, conditioning.keep(names)) for w, names in stages]
 
 
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]

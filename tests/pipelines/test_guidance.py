@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from earthgen.conditions import CONDITION_NAMES, Conditions, Guidance
 from earthgen.models import Conditioning
-from earthgen.pipelines.earth import guidance_chain
+from earthgen.models.guidance import guidance_chain
 
 GUIDED = [f.name for f in fields(Guidance)]
 WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7]) | st.floats(0, 50)
