@@ -25,7 +25,7 @@ from rasterio.windows import Window as Block
 from earthgen.data.bluemarble import BlueMarble
 from earthgen.output.atomic import atomic_path
 from earthgen.world.base import CREDIT, averaged
-from earthgen.world.pyramid import WEB_MERCATOR, transform, world_size
+from earthgen.world.projection import WEB_MERCATOR, transform, world_size
 
 SIDE = 512
 """Pixels a side of the file's tiles."""

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 
 from earthgen.weights import BUNDLED
 from earthgen.world import Window, World
-from earthgen.world.pyramid import TILE, position_to_pixel
+from earthgen.world.projection import TILE, position_to_pixel
 
 PLACES = {
     "desert": (24.0, 10.0),

@@ -20,7 +20,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as Block
 
 from earthgen.errors import ArgumentError, DataError
-from earthgen.world.pyramid import Window, world_size
+from earthgen.world.projection import world_size
+from earthgen.world.pyramid import Window
 
 Image = NDArray[np.uint8]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError
 from earthgen.output.atomic import StrPath
-from earthgen.world.pyramid import HALF_SIDE, MAX_LATITUDE, position_to_mercator
+from earthgen.world.projection import HALF_SIDE, MAX_LATITUDE, position_to_mercator
 
 FIELDS = ("prompt", "date", "cloud_cover")
 """Properties of a feature that are conditions; others are ignored."""

@@ -20,7 +20,8 @@ from earthgen.models.inputs import enlarged, unit_vectors
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas, LatentStore
 from earthgen.world.noise import noise_field
-from earthgen.world.pyramid import LATENT, TILE, Window, gsd_at, pixel_to_position, world_size
+from earthgen.world.projection import TILE, gsd_at, pixel_to_position, world_size
+from earthgen.world.pyramid import LATENT, Window
 from earthgen.world.regions import Region
 from earthgen.world.rules import Exact
 

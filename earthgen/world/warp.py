@@ -24,16 +24,16 @@ from earthgen import geo
 from earthgen.conditions import check_number
 from earthgen.errors import ArgumentError
 from earthgen.world.noise import whole_number
-from earthgen.world.pyramid import (
+from earthgen.world.projection import (
     MAX_LATITUDE,
     TILE,
     WEB_MERCATOR,
-    Window,
     level_for,
     position_to_pixel,
     transform,
     world_size,
 )
+from earthgen.world.pyramid import Window
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -31,7 +31,8 @@ from earthgen.world.base import Base, BaseMap, averaged, surrounding
 from earthgen.world.cache import TileCache, tile_key
 from earthgen.world.canvas import LatentStore
 from earthgen.world.noise import whole_number
-from earthgen.world.pyramid import CASCADE_STEP, LATENT, TILE, WEB_MERCATOR, Tile, Window, resolution, world_size
+from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
+from earthgen.world.pyramid import CASCADE_STEP, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
 from earthgen.world.rules import Exact
 from earthgen.world.stage import Request, Stage

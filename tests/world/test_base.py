@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from earthgen.errors import ArgumentError, DataError
 from earthgen.world.base import BaseMap, averaged, surrounding
-from earthgen.world.pyramid import Window, position_to_pixel, world_size
+from earthgen.world.projection import position_to_pixel, world_size
+from earthgen.world.pyramid import Window
 
 
 @pytest.fixture(scope="module")

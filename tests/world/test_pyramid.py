@@ -17,8 +17,9 @@ from rasterio.warp import transform as warp
 
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd, mercator_zoom
-from earthgen.world import pyramid
-from earthgen.world.pyramid import HALF_SIDE, MAX_LATITUDE, MAX_LEVEL, Tile, Window
+from earthgen.world import projection, pyramid
+from earthgen.world.projection import HALF_SIDE, MAX_LATITUDE, MAX_LEVEL
+from earthgen.world.pyramid import Tile, Window
 
 often = settings(max_examples=50, deadline=None)
 QUAD = morecantile.tms.get("WebMercatorQuad")
@@ -46,25 +47,27 @@ def pixels(window: Window) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("level", range(25))
 def test_levels_are_those_of_web_mercator_quad(level: int) -> None:
     matrix = QUAD.matrix(level)
-    assert pyramid.world_size(level) == matrix.matrixWidth * matrix.tileWidth == matrix.matrixHeight * matrix.tileHeight
-    assert pyramid.resolution(level) == pytest.approx(matrix.cellSize, rel=1e-12)
-    origin = pyramid.transform(level) @ (0, 0)
+    assert (
+        projection.world_size(level) == matrix.matrixWidth * matrix.tileWidth == matrix.matrixHeight * matrix.tileHeight
+    )
+    assert projection.resolution(level) == pytest.approx(matrix.cellSize, rel=1e-12)
+    origin = projection.transform(level) @ (0, 0)
     assert origin == pytest.approx(tuple(matrix.pointOfOrigin), abs=1e-6)
 
 
 def test_known_figures() -> None:
-    assert pyramid.resolution(0) == pytest.approx(156543.0339280410, rel=1e-12)
-    assert pyramid.MAX_LATITUDE == pytest.approx(85.05112877980659, abs=1e-13)
-    assert pyramid.world_size(14) == 4_194_304
-    assert pyramid.WEB_MERCATOR.to_epsg() == 3857
+    assert projection.resolution(0) == pytest.approx(156543.0339280410, rel=1e-12)
+    assert projection.MAX_LATITUDE == pytest.approx(85.05112877980659, abs=1e-13)
+    assert projection.world_size(14) == 4_194_304
+    assert projection.WEB_MERCATOR.to_epsg() == 3857
 
 
 @often
 @given(levels, st.floats(-1000, 2**38), st.floats(-1000, 2**38))
 def test_the_transform_is_what_pixels_follow(level: int, row: float, column: float) -> None:
-    x, y = pyramid.pixel_to_mercator(level, row, column)
-    assert pyramid.transform(level) @ (column, row) == pytest.approx((float(x), float(y)), rel=1e-12, abs=1e-6)
-    assert pyramid.transform(level, row, column) @ (0, 0) == pytest.approx((float(x), float(y)), rel=1e-12, abs=1e-6)
+    x, y = projection.pixel_to_mercator(level, row, column)
+    assert projection.transform(level) @ (column, row) == pytest.approx((float(x), float(y)), rel=1e-12, abs=1e-6)
+    assert projection.transform(level, row, column) @ (0, 0) == pytest.approx((float(x), float(y)), rel=1e-12, abs=1e-6)
 
 
 # Positions
@@ -75,9 +78,9 @@ def test_the_transform_is_what_pixels_follow(level: int, row: float, column: flo
 @example(0, -180)
 @example(MAX_LATITUDE, 0)
 def test_positions_agree_with_pyproj(lat: float, lon: float) -> None:
-    x, y = pyramid.position_to_mercator(lat, lon)
+    x, y = projection.position_to_mercator(lat, lon)
     assert (float(x), float(y)) == pytest.approx(PYPROJ.transform(lon, lat), rel=1e-9, abs=1e-6)
-    back_lat, back_lon = (float(c) for c in pyramid.mercator_to_position(x, y))
+    back_lat, back_lon = (float(c) for c in projection.mercator_to_position(x, y))
     its_lon, its_lat = PYPROJ.transform(float(x), float(y), direction="INVERSE")
     assert back_lat == pytest.approx(its_lat, abs=1e-9)
     assert (back_lon - its_lon + 180) % 360 == pytest.approx(180, abs=1e-9)  # the same meridian
@@ -86,7 +89,7 @@ def test_positions_agree_with_pyproj(lat: float, lon: float) -> None:
 def test_positions_agree_with_rasterio_on_a_grid() -> None:
     lats, lons = (a.ravel() for a in np.meshgrid(np.linspace(-88, 88, 60), np.linspace(-180, 179, 60)))
     xs, ys = warp("EPSG:4326", "EPSG:3857", lons.tolist(), lats.tolist())
-    x, y = pyramid.position_to_mercator(lats, lons)
+    x, y = projection.position_to_mercator(lats, lons)
     np.testing.assert_allclose(x, xs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(y, ys, rtol=0, atol=1e-5)
 
@@ -94,68 +97,68 @@ def test_positions_agree_with_rasterio_on_a_grid() -> None:
 @often
 @given(levels, latitudes, longitudes)
 def test_pixels_and_positions_return(level: int, lat: float, lon: float) -> None:
-    rows, columns = pyramid.position_to_pixel(level, lat, lon)
-    back_lat, back_lon = pyramid.pixel_to_position(level, rows, columns)
+    rows, columns = projection.position_to_pixel(level, lat, lon)
+    back_lat, back_lon = projection.pixel_to_position(level, rows, columns)
     assert float(back_lat) == pytest.approx(lat, abs=1e-9)
     assert (float(back_lon) - lon + 180) % 360 == pytest.approx(180, abs=1e-9)
-    assert pyramid.on_map(level, rows) == (abs(lat) <= MAX_LATITUDE) or abs(abs(lat) - MAX_LATITUDE) < 1e-9
+    assert projection.on_map(level, rows) == (abs(lat) <= MAX_LATITUDE) or abs(abs(lat) - MAX_LATITUDE) < 1e-9
 
 
 @often
 @given(levels, st.floats(0, 1), st.floats(-3, 3))
 def test_positions_and_pixels_return(level: int, v: float, u: float) -> None:
     """To a fraction of a pixel also at the finest level, and after a wrap of the columns."""
-    size = pyramid.world_size(level)
+    size = projection.world_size(level)
     row, column = v * size, u * size
-    back = pyramid.position_to_pixel(level, *pyramid.pixel_to_position(level, row, column))
+    back = projection.position_to_pixel(level, *projection.pixel_to_position(level, row, column))
     precision = size * 2**-38 * 5e-4
     assert float(back[0]) == pytest.approx(row, abs=precision)
     assert (float(back[1]) - column + size / 2) % size == pytest.approx(size / 2, abs=precision)
 
 
 def test_poles_lie_beyond_every_row() -> None:
-    rows, columns = pyramid.position_to_pixel(5, [90, -90, 86, -86, 85], 0)
+    rows, columns = projection.position_to_pixel(5, [90, -90, 86, -86, 85], 0)
     assert rows[:2].tolist() == [-math.inf, math.inf]
-    assert pyramid.on_map(5, rows).tolist() == [False, False, False, False, True]
+    assert projection.on_map(5, rows).tolist() == [False, False, False, False, True]
     assert columns.tolist() == 4096.0
-    lat, _ = pyramid.mercator_to_position(0, [math.inf, -math.inf, 1e12])
+    lat, _ = projection.mercator_to_position(0, [math.inf, -math.inf, 1e12])
     assert lat.tolist() == [90, -90, 90]
 
 
 @pytest.mark.parametrize("lat", [90.1, -91, math.nan, math.inf, [0, 100]])
 def test_latitudes_that_are_none(lat: Any) -> None:
     with pytest.raises(ArgumentError, match="`lat` must be degrees north"):
-        pyramid.position_to_pixel(3, lat, 0)
+        projection.position_to_pixel(3, lat, 0)
 
 
 def test_longitudes_that_are_none() -> None:
     with pytest.raises(ArgumentError, match="`lon` must be finite"):
-        pyramid.position_to_mercator(0, [0, math.nan])
+        projection.position_to_mercator(0, [0, math.nan])
 
 
 @often
 @given(longitudes, st.integers(-3, 3))
 def test_longitudes_wrap(lon: float, turns: int) -> None:
-    x, _ = pyramid.position_to_mercator(0, lon + 360 * turns)
-    back = float(pyramid.mercator_to_position(x, 0)[1])
+    x, _ = projection.position_to_mercator(0, lon + 360 * turns)
+    back = float(projection.mercator_to_position(x, 0)[1])
     assert -180 <= back < 180
     assert (back - lon + 180) % 360 == pytest.approx(180, abs=1e-9)
 
 
 def test_a_longitude_just_west_of_the_antimeridian_does_not_become_180() -> None:
-    assert float(pyramid.mercator_to_position(np.nextafter(-HALF_SIDE, -np.inf), 0)[1]) < 180
+    assert float(projection.mercator_to_position(np.nextafter(-HALF_SIDE, -np.inf), 0)[1]) < 180
 
 
 def test_columns_wrap() -> None:
-    wrapped = pyramid.wrap_columns(1, np.array([-1, 0, 511, 512, 1025]))
+    wrapped = projection.wrap_columns(1, np.array([-1, 0, 511, 512, 1025]))
     assert wrapped.tolist() == [511, 0, 511, 0, 1]
     assert wrapped.dtype == np.int64
-    assert pyramid.wrap_columns(1, [-0.5, 512.25]).tolist() == [511.5, 0.25]
+    assert projection.wrap_columns(1, [-0.5, 512.25]).tolist() == [511.5, 0.25]
 
 
 def test_rows_on_the_map() -> None:
-    assert pyramid.on_map(0, [-1, 0, 255, 256]).tolist() == [False, True, True, False]
-    assert pyramid.on_map(0, [-0.1, 255.9]).tolist() == [False, True]
+    assert projection.on_map(0, [-1, 0, 255, 256]).tolist() == [False, True, True, False]
+    assert projection.on_map(0, [-0.1, 255.9]).tolist() == [False, True]
 
 
 # Resolution
@@ -164,18 +167,18 @@ def test_rows_on_the_map() -> None:
 @often
 @given(levels, st.floats(-MAX_LATITUDE, MAX_LATITUDE))
 def test_true_gsd(level: int, lat: float) -> None:
-    row, _ = pyramid.position_to_pixel(level, lat, 0)
-    assert float(pyramid.gsd_at(level, row)) == pytest.approx(mercator_gsd(level, lat), rel=1e-9)
+    row, _ = projection.position_to_pixel(level, lat, 0)
+    assert float(projection.gsd_at(level, row)) == pytest.approx(mercator_gsd(level, lat), rel=1e-9)
 
 
 def test_gsd_far_beyond_the_poles_is_zero() -> None:
-    assert pyramid.gsd_at(0, [2.0**40, -(2.0**40)]).tolist() == [0, 0]
+    assert projection.gsd_at(0, [2.0**40, -(2.0**40)]).tolist() == [0, 0]
 
 
 @often
 @given(gsds, st.floats(-85, 85))
 def test_level_for_is_the_coarsest_that_is_fine_enough(gsd: float, lat: float) -> None:
-    level = pyramid.level_for(gsd, lat)
+    level = projection.level_for(gsd, lat)
     assert mercator_gsd(level, lat) <= gsd * (1 + 1e-9)
     assert level == 0 or mercator_gsd(level - 1, lat) > gsd
     assert level == max(0, math.ceil(mercator_zoom(gsd, lat) - 1e-9))
@@ -184,8 +187,8 @@ def test_level_for_is_the_coarsest_that_is_fine_enough(gsd: float, lat: float) -
 @often
 @given(levels, st.floats(-85, 85))
 def test_level_for_its_own_gsd_as_printed(level: int, lat: float) -> None:
-    assert pyramid.level_for(mercator_gsd(level, lat), lat) == level
-    assert pyramid.level_for(float(f"{mercator_gsd(level, lat):.10g}"), lat) == level
+    assert projection.level_for(mercator_gsd(level, lat), lat) == level
+    assert projection.level_for(float(f"{mercator_gsd(level, lat):.10g}"), lat) == level
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,7 @@ def test_level_for_its_own_gsd_as_printed(level: int, lat: float) -> None:
 )
 def test_level_for_bad_input(gsd: float, lat: float, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        pyramid.level_for(gsd, lat)
+        projection.level_for(gsd, lat)
 
 
 # The cascade
@@ -247,7 +250,7 @@ def test_cascade_bad_input() -> None:
 @pytest.mark.parametrize("level", [-1, 31, 2.5, True, "3"])
 def test_levels_that_are_none(level: Any) -> None:
     with pytest.raises(ArgumentError, match="`level` must be a whole number from 0 to 30"):
-        pyramid.resolution(level)
+        projection.resolution(level)
 
 
 # Tiles
@@ -286,7 +289,7 @@ def test_tms_of_the_north() -> None:
 def test_tiles_are_those_that_meet_the_window(level: int, top: int, left: int, height: int, width: int) -> None:
     window = Window(level, top, left, height, width)
     tiles = list(window.tiles())
-    rows = {r // 256 for r in window.rows if 0 <= r < pyramid.world_size(level)}
+    rows = {r // 256 for r in window.rows if 0 <= r < projection.world_size(level)}
     columns = {c // 256 for c in window.columns}
     assert tiles == [Tile(level, x, y) for y in sorted(rows) for x in sorted(columns)]
     assert all(window.intersect(t.window) for t in tiles)
@@ -308,7 +311,7 @@ def test_tiles_over_the_antimeridian() -> None:
 def test_bounds_and_transform(window: Window) -> None:
     bounds = window.bounds
     expected = array_bounds(window.height, window.width, window.transform)
-    pixel = pyramid.resolution(window.level)
+    pixel = projection.resolution(window.level)
     assert tuple(bounds) == pytest.approx(expected, rel=1e-12, abs=1e-4 * pixel + 1e-8)
     assert bounds.left < bounds.right and bounds.bottom < bounds.top
 
@@ -329,7 +332,7 @@ def test_covering_is_the_smallest_that_holds(
     east, north = west + width * HALF_SIDE, south + height * HALF_SIDE
     assume(east > west and north > south)
     window = Window.covering(level, west, south, east, north)
-    pixel = pyramid.resolution(level)
+    pixel = projection.resolution(level)
     b, tolerance = window.bounds, 2e-4 * pixel
     assert b.left <= west + tolerance and b.right >= east - tolerance
     assert b.bottom <= south + tolerance and b.top >= north - tolerance
@@ -347,7 +350,7 @@ def test_covering_nothing(edges: tuple[float, float, float, float]) -> None:
 @given(levels, st.floats(-85, 85), longitudes, st.integers(1, 5000), st.integers(1, 5000))
 def test_around_a_place(level: int, lat: float, lon: float, height: int, width: int) -> None:
     window = Window.around(level, lat, lon, height, width)
-    row, column = (float(c) for c in pyramid.position_to_pixel(level, lat, lon))
+    row, column = (float(c) for c in projection.position_to_pixel(level, lat, lon))
     assert window.shape == (height, width)
     assert abs(window.top + height / 2 - row) <= 0.5
     assert abs(window.left + width / 2 - column) <= 0.5
@@ -428,7 +431,7 @@ def test_shifting_levels(window: Window, level: int) -> None:
 @often
 @given(windows)
 def test_wrapping_stays_in_place(window: Window) -> None:
-    size = pyramid.world_size(window.level)
+    size = projection.world_size(window.level)
     assume(abs(window.left) + window.width + size < 2**40)
     wrapped = window.wrapped()
     assert 0 <= wrapped.left < size and (wrapped.left - window.left) % size == 0
@@ -464,7 +467,7 @@ def test_coordinates_of_rows_and_columns(window: Window, step: int) -> None:
     window = window.aligned(step)
     rows = np.array(window.rows).reshape(-1, step).mean(1) + 0.5
     columns = np.array(window.columns).reshape(-1, step).mean(1) + 0.5
-    lat, lon = pyramid.pixel_to_position(3, rows[:, None], columns)
+    lat, lon = projection.pixel_to_position(3, rows[:, None], columns)
     np.testing.assert_allclose(window.latitudes(step), lat[:, 0])
     np.testing.assert_allclose(window.longitudes(step), lon)
     np.testing.assert_allclose(window.gsds(step), [mercator_gsd(3, v) for v in window.latitudes(step)], rtol=1e-9)

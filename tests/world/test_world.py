@@ -23,7 +23,8 @@ from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError
 from earthgen.world import Grid, Window, World
 from earthgen.world.base import Image, averaged, surrounding
-from earthgen.world.pyramid import Tile, position_to_pixel, world_size
+from earthgen.world.projection import position_to_pixel, world_size
+from earthgen.world.pyramid import Tile
 
 LEVEL = 4
 """The first that is made."""
@@ -187,7 +188,7 @@ def test_windows_lie_where_they_say(world: World, crs: str | None) -> None:
     """Against rasterio's own warp of the level that is read."""
     from rasterio.warp import Resampling, reproject
 
-    from earthgen.world.pyramid import WEB_MERCATOR, transform
+    from earthgen.world.projection import WEB_MERCATOR, transform
 
     scene = world.window(50, 30, 40_000, (40, 36), crs=crs)  # all of it level 2
     expected = np.zeros((3, 40, 36), np.uint8)
