@@ -92,14 +92,19 @@ def of_components(
 
 def visible_fraction(box: Box, width: float, height: float) -> float:
     """Share of a box's area that lies in the window (0, 0) to (width, height), 0 to 1."""
-    polygon = box.corners()
-    for axis, bound, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
-        polygon = _clipped(polygon, axis, bound, sign)
-        if len(polygon) < 3:
-            return 0.0
+    polygon = clipped(box.corners(), width, height)
+    if len(polygon) < 3:
+        return 0.0
     x, y = polygon[:, 0], polygon[:, 1]
     area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
     return min(1.0, area / (box.width * box.height))
+
+
+def clipped(polygon: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
+    """The part of a convex polygon, (n, 2), that lies in the window (0, 0) to (width, height): (m, 2), m may be 0."""
+    for axis, bound, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
+        polygon = _clipped(polygon, axis, bound, sign)
+    return polygon
 
 
 def _clipped(polygon: NDArray[np.float64], axis: int, bound: float, sign: float) -> NDArray[np.float64]:

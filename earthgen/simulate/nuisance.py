@@ -79,7 +79,8 @@ def disturbed(
         if strength:
             # A stream each, so that switching one on changes none of the others.
             random = stream(seed, number, place)
-            pixels, record[name] = _STEPS[name](pixels, strength, random, objects)
+            done, record[name] = _STEPS[name](pixels, strength, random, objects)
+            pixels = np.asarray(done, np.float32)
     if not record:
         return image.copy(), record
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), record
@@ -93,6 +94,13 @@ Done = tuple[Pixels, dict[str, Any]]
 def _drawn(random: Random, strength: float) -> float:
     """With a random sign, from half the strength to all of it."""
     return float(strength * random.uniform(0.5, 1.0) * (1 if random.randint(2) else -1))
+
+
+def _uneven(random: Random, low: float, high: float, pixels: Pixels) -> Pixels:
+    """A smooth field between two values, (height, width): four by four draws with straight lines between them."""
+    rows, columns = (np.linspace(0, 3, side) for side in pixels.shape[:2])
+    where = np.meshgrid(rows, columns, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(random.uniform(low, high, (4, 4)), where, order=1), np.float32)
 
 
 def _season(pixels: Pixels, strength: float, random: Random, objects: Mask | None) -> Done:
@@ -135,8 +143,7 @@ def _relief(pixels: Pixels, strength: float, random: Random, objects: Mask | Non
 def _haze(pixels: Pixels, strength: float, random: Random, objects: Mask | None) -> Done:
     """Koschmieder's law: light of the ground weakened by a veil, and the veil's own light added."""
     depth = 0.5 * strength * random.uniform(0.5, 1.0)
-    veil = ndimage.zoom(random.uniform(0.6, 1.0, (4, 4)), np.divide(pixels.shape[:2], 4), order=1)
-    veil = np.resize(veil, pixels.shape[:2]).astype(np.float32)[..., None] * np.float32(depth)
+    veil = np.float32(depth) * _uneven(random, 0.6, 1.0, pixels)[..., None]
     return pixels * (1 - veil) + np.array([200, 208, 218], np.float32) * veil, {"depth": depth}
 
 
@@ -146,8 +153,7 @@ def _misregistration(pixels: Pixels, strength: float, random: Random, objects: M
     shift = length * math.sin(angle), length * math.cos(angle)
     height, width = pixels.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    u, v = rows / max(height - 1, 1) * 3, columns / max(width - 1, 1) * 3
-    warp = [0.25 * strength * ndimage.map_coordinates(random.uniform(-1, 1, (4, 4)), [u, v], order=1) for _ in range(2)]
+    warp = [0.25 * strength * _uneven(random, -1.0, 1.0, pixels) for _ in range(2)]
     where = [rows + shift[0] + warp[0], columns + shift[1] + warp[1]]
     moved = np.stack([ndimage.map_coordinates(pixels[..., c], where, order=3, mode="mirror") for c in range(3)], -1)
     return moved, {"rows": shift[0], "columns": shift[1], "warp": 0.25 * strength}
