@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from earthgen.errors import ArgumentError, WeightsError
 
 Images = NDArray[np.uint8]
 """RGB images of one size, (number, height, width, 3)."""
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """How a `ResidualNetwork` is trained: AdamW, a linear warm-up of a twentieth of the steps, then cosine to 0."""
+    """How a network is trained: AdamW, a linear warm-up of a twentieth of the steps, then cosine to 0."""
 
     steps: int = 2_500
     batch_size: int = 128
@@ -61,7 +62,7 @@ class FitConfig:
             raise ArgumentError("batch_size", "must be at least 2, as batches are normalised", self.batch_size)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with batch normalisation beside a short cut (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
@@ -94,7 +95,7 @@ class ResidualNetwork(nn.Module):
         layers: list[nn.Module] = [nn.PixelUnshuffle(config.patch), stem, nn.BatchNorm2d(width), nn.ReLU()]
         for level, (outer, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for index in range(count):
-                layers.append(_Block(width, outer, 2 if level and not index else 1))
+                layers.append(ResidualBlock(width, outer, 2 if level and not index else 1))
                 width = outer
         self.body = nn.Sequential(*layers)
         self.drop = nn.Dropout(config.dropout)
@@ -155,12 +156,12 @@ def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def fit_network(
-    network: ResidualNetwork,
+    network: AnyNetwork,
     batch: Callable[[np.random.Generator], tuple[Tensor, Tensor]],
     loss: Callable[[Tensor, Tensor], Tensor],
     config: FitConfig,
     progress: str | None = None,
-) -> ResidualNetwork:
+) -> AnyNetwork:
     """Train `network` in place and return it, in evaluation mode, its weights averaged over the last steps.
 
     Args:
