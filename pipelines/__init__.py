@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earthgen.pipelines.cascade import EarthCascadePipeline as EarthCascadePipeline
+    from earthgen.pipelines.change import ChangePipeline as ChangePipeline
     from earthgen.pipelines.earth import EarthPipeline as EarthPipeline
     from earthgen.pipelines.stages import Stage as Stage
 
 _HOMES = {
+    "ChangePipeline": "earthgen.pipelines.change",
     "EarthCascadePipeline": "earthgen.pipelines.cascade",
     "EarthPipeline": "earthgen.pipelines.earth",
     "Stage": "earthgen.pipelines.stages",
 }
 
-__all__ = ["EarthCascadePipeline", "EarthPipeline", "Stage"]
+__all__ = ["ChangePipeline", "EarthCascadePipeline", "EarthPipeline", "Stage"]
 
 
 def __getattr__(name: str) -> Any:
