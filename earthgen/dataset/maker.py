@@ -1,0 +1,271 @@
+"""One row of a data set, from its plan to its files: laid out, generated, judged, cut, written, noted as done."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import io
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from affine import Affine
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthgen import __version__, weights
+from earthgen.conditions import Conditions, Guidance
+from earthgen.dataset import rows
+from earthgen.dataset.canvas import Part, Window, clip, cut, windows
+from earthgen.dataset.config import DEFAULT_RULE, Config
+from earthgen.dataset.filter import Filter, Verdict
+from earthgen.dataset.store import Record, Store
+from earthgen.labels.base import Shape
+from earthgen.output.atomic import write_bytes
+from earthgen.output.provenance import Provenance
+from earthgen.output.scene import Scene
+from earthgen.simulate.layouts import Layout, LayoutGenerator
+
+KEPT = Verdict(True, {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a row."""
+
+    index: int
+    kept: int
+    """Images of the data set."""
+    rejected: int
+    seconds: dict[str, float]
+    """By what they were spent on: model, filter, write."""
+
+
+class Maker:
+    """Makes rows. One a process; every row is computed alone, so that it does not depend on the others."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.store = config, Store(folder)
+        earth = import_module("earthgen.pipelines.earth")  # looked up when asked for, as in `earthgen.world`
+        self.pipe = earth.EarthPipeline.from_pretrained(config.model).to(config.device)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.layouts = layouts_of(config, self.store)
+        self.filter = filter_of(config, self.store)
+        learned = self.layouts is not None and any(scene.mask is not None for scene in self.layouts.scenes)
+        self._with_mask = config.task == "segmentation" or (learned and config.layout.masks)
+        self._seconds: dict[str, float] = {}
+        self._about: dict[str, Any] = {
+            "model": "earthgen/mini" if config.model == weights.BUNDLED else Path(config.model).resolve().name,
+            "model_sha256": config.made_with["model_sha256"],
+            "version": __version__,
+            "steps": config.steps,
+            "guidance": dataclasses.asdict(config.guidance or Guidance()),
+            "scheduler": type(self.pipe.scheduler).__name__,
+            "created": dt.datetime.combine(config.created or dt.date.min, dt.time(), dt.timezone.utc),
+        }
+
+    def make(self, index: int) -> Outcome:
+        """Make a row and note it as done.
+
+        A candidate that the filter rejects is drawn again with the row's next seed, after some draws with a new layout.
+        A canvas is drawn once, and its tiles are judged one by one.
+
+        Raises:
+            OutputError: A file cannot be written; nothing that was done is lost.
+        """
+        self._seconds = {"model": 0.0, "filter": 0.0, "write": 0.0}
+        row = rows.row(self.config, index)
+        pictures: list[Record] = []
+        canvas: dict[str, str] | None = None
+        for number, draw in self._candidates():
+            layout = self._layout(index, number)
+            asked = rows.conditions(self.config, row, layout, number)
+            seed = rows.noise_seed(self.config, index, number, draw)
+            image = self._generate(asked, seed)
+            provenance = Provenance(seed=seed, conditions=asked.to_dict(), **self._about)
+            scene = Scene.from_conditions(image, asked, provenance)
+            if self.config.tiles is not None:
+                canvas = self._write_canvas(scene, row)
+            drawn = self._judged(row, layout, asked, scene, {"layout": number, "draw": draw, "seed": seed})
+            pictures += drawn
+            if any(picture["kept"] for picture in drawn):
+                break
+        record = {"index": index, "id": row.id, "split": row.split, "canvas": canvas, "pictures": pictures}
+        with self._timed("write"):
+            self.store.add(record)
+        kept = sum(picture["kept"] for picture in pictures)
+        return Outcome(index, kept, len(pictures) - kept, self._seconds)
+
+    def _candidates(self) -> Iterator[tuple[int, int]]:
+        """Numbers of the layout and of the draw of it."""
+        limits = (1, 1) if self.config.tiles is not None else (self.config.filter.layouts, self.config.filter.draws)
+        return ((number, draw) for number in range(limits[0]) for draw in range(limits[1]))
+
+    def _layout(self, index: int, number: int) -> Layout | None:
+        if self.layouts is None:
+            return None
+        rng = rows.layout_rng(self.config, index, number)
+        height, width = self.config.size
+        if rng.random() < self.config.layout.perturb:
+            return self.layouts.perturb(rng, height, width, self.config.layout.strength)
+        background = self.config.layout.background
+        if background is not None:
+            ground = np.full((height, width), self.config.classes.index(background), np.uint8)
+            return self.layouts.sample(rng, height, width, mask=ground, mask_classes=self.config.classes)
+        return self.layouts.sample(rng, height, width, with_mask=self._with_mask)
+
+    def _generate(self, asked: Conditions, seed: int) -> NDArray[np.uint8]:
+        height, width = self.config.size
+        with self._timed("model"):
+            result = self.pipe(
+                conditions=[asked],  # alone: in a batch it would be rounded otherwise
+                height=height,
+                width=width,
+                num_inference_steps=self.config.steps,
+                guidance=self.config.guidance,
+                # On the CPU whatever the device, so that a seed means the same image everywhere.
+                generator=[torch.Generator().manual_seed(seed)],
+                output_type="pil",
+            )
+            return np.asarray(result.images[0].convert("RGB"))
+
+    def _judged(
+        self, row: rows.Row, layout: Layout | None, asked: Conditions, scene: Scene, origin: dict[str, int]
+    ) -> list[Record]:
+        """The image, or each of its tiles, with its labels and its verdict, written."""
+        shapes = [] if layout is None else [Shape(box) for box in layout.boxes]
+        if self.config.tiles is None:
+            tiles: list[Window | None] = [None]
+            parts = [clip(shapes, scene.height, scene.width, self.config.min_visible)]
+        else:
+            cuts = windows(scene.height, scene.width, self.config.tiles.size, self.config.tiles.overlap)
+            tiles = list(cuts)
+            visible = clip(shapes, scene.height, scene.width, self.config.min_visible)
+            parts = cut([part.shape for part in visible], cuts, self.config.min_visible)
+        candidates = [self._candidate(asked, scene, w, p) for w, p in zip(tiles, parts, strict=True)]
+        with self._timed("filter"):
+            verdicts = [KEPT] * len(tiles) if self.filter is None else [
+                self.filter.judge([c.image], [a])[0] for c, a in candidates  # alone, as they were made
+            ]  # fmt: skip
+        pictures = []
+        with self._timed("write"):
+            for window, shown, (piece, told), verdict in zip(tiles, parts, candidates, verdicts, strict=True):
+                name = row.id if window is None else f"{row.id}-y{window.y:05d}-x{window.x:05d}"
+                if not verdict.kept:
+                    name += f"-l{origin['layout']}-d{origin['draw']}"
+                pictures.append({
+                    "id": name,
+                    **self._write(name, piece, told, verdict.kept),
+                    "kept": verdict.kept,
+                    "scores": {key: round(float(value), 6) for key, value in verdict.scores.items()},
+                    "reason": verdict.reason,
+                    **origin,
+                    "height": piece.height,
+                    "width": piece.width,
+                    "window": None if window is None else dataclasses.astuple(window),
+                    "gsd": piece.gsd,
+                    "crs": None if piece.crs is None else _crs_text(piece.crs),
+                    "transform": None if piece.transform is None else list(piece.transform)[:6],
+                    "label": row.label,
+                    "text": told.text,
+                    "date": None if told.date is None else told.date.isoformat(),
+                    "lat": told.lat,
+                    "lon": told.lon,
+                    "cloud_cover": told.cloud_cover,
+                    "mask_classes": list(told.mask_classes),
+                    "mask_pixels": _pixels(told),
+                    "shapes": None if layout is None else [_shape_record(part) for part in shown],
+                })  # fmt: skip
+        return pictures
+
+    def _candidate(
+        self, asked: Conditions, scene: Scene, window: Window | None, parts: Sequence[Part]
+    ) -> tuple[Scene, Conditions]:
+        """The image, or a tile of it, and what was asked there: its boxes are those that have a label."""
+        boxes = None if asked.boxes is None else tuple(part.shape.box for part in parts)
+        if window is None:
+            return scene, asked.replace(boxes=boxes)
+        part = None if asked.mask is None else asked.mask[window.slices]
+        told = asked.replace(boxes=boxes, mask=part)
+        record = {**told.to_dict(), "window": dataclasses.asdict(window)}
+        provenance = dataclasses.replace(scene.provenance, conditions=record)
+        transform = None if scene.transform is None else scene.transform @ Affine.translation(window.x, window.y)
+        image = np.ascontiguousarray(scene.image[window.slices])
+        return Scene(image, scene.crs, transform, scene.gsd, provenance), told
+
+    def _write(self, name: str, scene: Scene, told: Conditions, kept: bool) -> Record:
+        if not kept and not self.config.filter.keep_rejected:
+            return {"image": None, "mask": None}
+        source = self.store.source
+        image = scene.write(source / ("images" if kept else "rejected") / f"{name}.png")
+        mask = None
+        if told.mask is not None and kept:
+            mask = self.store.entry(_write_mask(source / "masks" / f"{name}.png", told.mask))
+        return {"image": self.store.entry(image), "mask": mask}
+
+    def _write_canvas(self, scene: Scene, row: rows.Row) -> dict[str, str]:
+        with self._timed("write"):
+            return self.store.entry(scene.write(self.store.source / "canvases" / f"{row.id}.tif"))
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[what] += time.perf_counter() - start
+
+
+def layouts_of(config: Config, store: Store) -> LayoutGenerator | None:
+    """The generator of a data set's layouts: learned ones from its folder; None where the task has none."""
+    if config.task not in ("detection", "segmentation"):
+        return None
+    if store.layouts.exists():
+        return LayoutGenerator.load(store.layouts)
+    objects = [name for name in config.classes if name != config.layout.background]
+    rules = {name: config.layout.rules.get(name, DEFAULT_RULE) for name in objects}
+    if config.layout.background is not None:
+        rules = {name: dataclasses.replace(rule, own=name) for name, rule in rules.items()}
+    return LayoutGenerator.from_rules(rules)
+
+
+def filter_of(config: Config, store: Store) -> Filter | None:
+    """The judge of a data set's images; None where all are kept."""
+    folder = Path(config.filter.judge) if config.filter.judge is not None else store.filter
+    if not config.filter.enabled or not folder.exists():
+        return None
+    from earthgen.dataset.filter import AgreementFilter
+
+    return AgreementFilter.load(folder, **config.filter.thresholds)
+
+
+def _write_mask(path: Path, mask: NDArray[np.uint8]) -> Path:
+    buffer = io.BytesIO()  # through memory: Pillow may cut a file short on a full disk
+    Image.fromarray(np.ascontiguousarray(mask)).save(buffer, format="PNG")
+    return write_bytes(path, buffer.getbuffer())
+
+
+def _pixels(told: Conditions) -> dict[str, int]:
+    """Pixels of each class of the mask."""
+    if told.mask is None:
+        return {}
+    counts = np.bincount(told.mask.ravel(), minlength=256)
+    return {name: int(counts[number]) for number, name in enumerate(told.mask_classes)}
+
+
+def _shape_record(part: Part) -> dict[str, Any]:
+    shape = part.shape
+    return {
+        **dataclasses.asdict(shape.box),
+        "polygon": None if shape.polygon is None else shape.polygon.tolist(),
+        "difficult": shape.difficult,
+        "visible": part.visible,
+    }
+
+
+def _crs_text(crs: Any) -> str:
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else str(crs.to_wkt(version="WKT2_2019"))
