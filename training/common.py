@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from earthgen.errors import ArgumentError, DataError
+from earthgen.training.muon import Muon
 
 log = logging.getLogger("earthgen.training")
 
@@ -46,6 +47,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max_train_steps", type=int, default=10_000, help="optimizer steps in all, resumed ones included")
     add("--max_train_minutes", type=float, default=None, help="stop, checkpoint and export after this long")
     add("--gradient_accumulation_steps", type=int, default=1)
+    add("--optimizer", choices=["adamw", "muon"], default="adamw", help="muon: for the weights between features")
     add("--learning_rate", type=float, default=5e-4)
     add(
         "--lr_scheduler", default="constant_with_warmup", help="a diffusers schedule: constant_with_warmup, cosine, ..."
@@ -93,6 +95,8 @@ class Recipe:
     """Builds the batch of a micro-step, on the CPU, in a background thread."""
     loss: Callable[[nn.Module, Batch, Step], tuple[Tensor, dict[str, float]]]
     """The loss of a batch and figures to log. Called under autocast, with the (possibly wrapped) model."""
+    hidden: Sequence[nn.Parameter] = ()
+    """What `--optimizer muon` gives to Muon: see `earthgen.training.muon`."""
     validate: Callable[[nn.Module, int, Path], dict[str, float]] | None = None
     """Writes a sample sheet of the averaged model into a folder and returns figures to log."""
 
@@ -186,8 +190,9 @@ def run(args: argparse.Namespace, recipe: Recipe) -> nn.Module:
 
     recipe.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fused = accelerator.device.type in ("cuda", "cpu")
-    optimizer = torch.optim.AdamW(
+    optimizer = Muon(
         recipe.model.parameters(),
+        recipe.hidden if args.optimizer == "muon" else (),
         lr=args.learning_rate,
         betas=(args.adam_beta1, args.adam_beta2),
         weight_decay=args.adam_weight_decay,

@@ -202,6 +202,9 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
     return loss, {"loss": value, f"loss_{batch['size']}px": value} | parts
 
 
+HIDDEN = ("down", "shrink", "middle", "attention", "grow", "join", "up")
+"""Modules of the denoiser between its first layers and its last."""
+
 PREVIEW: list[tuple[str, int, dict[str, float]]] = [
     ("residential area with houses and streets", 64, {"gsd": 10, "lat": 48.2, "lon": 2.3}),
     ("highway", 64, {"gsd": 10, "lat": 50.2, "lon": 8.3}),
@@ -267,6 +270,7 @@ def parser() -> argparse.ArgumentParser:
         "--train_batch_latents", type=int, default=64 * 256, help="latents a batch: 64 images of 64 px, 4 of 256"
     )
     add_common_arguments(p)
+    p.set_defaults(optimizer="muon")
     return p
 
 
@@ -287,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         model=unet,
         batch=latents,
         loss=flow_matching_loss,
+        hidden=[p for name, p in unet.named_parameters() if p.ndim > 1 and name.split(".")[0] in HIDDEN],
         validate=previewer(autoencoder, latents) if args.validation_steps else None,
     )
     export(run(args, recipe), args.output_dir / "unet")
