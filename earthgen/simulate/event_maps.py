@@ -13,10 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-import shapely
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import shapes as shapes_of
 from scipy import ndimage
 from scipy.signal import fftconvolve
 from shapely.geometry.base import BaseGeometry
@@ -36,6 +33,7 @@ from earthgen.simulate.events import (
     check_labels,
     check_plan,
     count_missing,
+    outline,
     stream,
     wanted,
 )
@@ -365,15 +363,6 @@ def check_request(shape: tuple[int, ...], classes: Sequence[str], plans: Sequenc
         raise ArgumentError("labels", f"{rule} {rules.smallest} px (`rules.smallest`)", shape)
 
 
-def outline(mask: Mask) -> BaseGeometry:
-    """The outline of a mask along the edges of its pixels, holes left out: a (multi)polygon in pixels."""
-    box = _box(mask)
-    part = mask[box].astype(np.uint8)
-    move = Affine.translation(box[1].start, box[0].start)
-    found = [shapely.geometry.shape(s) for s, _ in shapes_of(part, part > 0, transform=move)]
-    return found[0] if len(found) == 1 else shapely.geometry.MultiPolygon(found)
-
-
 def places_for(shape: Mask, allowed: Mask) -> NDArray[np.intp]:
     """All places at which a shape lies wholly in `allowed`, as flat indices of its top left corner.
 
@@ -394,13 +383,9 @@ def _eroded(mask: Mask, width: int) -> Mask:
     return ndimage.binary_erosion(mask, iterations=width, border_value=1) if width else mask
 
 
-def _box(mask: Mask) -> tuple[slice, slice]:
-    found: tuple[slice, slice] = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return found
-
-
 def _trimmed(mask: Mask) -> Mask:
-    return mask[_box(mask)]
+    found: Mask = mask[ndimage.find_objects(mask.astype(np.uint8))[0]]
+    return found
 
 
 def _cut(mask: Mask) -> bool:

@@ -16,8 +16,7 @@ from scipy import ndimage
 
 from earthgen.conditions import check_number, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.simulate.event_maps import outline
-from earthgen.simulate.events import Event, Mask, Series, check_plan, count_missing, stream
+from earthgen.simulate.events import Event, Mask, Series, check_plan, count_missing, outline, stream
 
 OBJECT = "object"
 """What the labels call a segment, of which nobody knows what it is."""

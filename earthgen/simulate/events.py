@@ -11,13 +11,16 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import shapes as shapes_of
+from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from earthgen.conditions import Box
@@ -156,7 +159,8 @@ class Series:
     def of_maps(cls, maps: Sequence[NDArray[np.uint8]], classes: Sequence[str]) -> Series:
         """The series of label maps that are given: a pixel is another scene from when its class changes.
 
-        A pixel that is unknown at either of two dates counts as unchanged from one to the other.
+        Each connected region that changes from one class to another is a transition. A pixel that is unknown at either
+        of two dates counts as unchanged from one to the other.
         """
         if len(maps) < 1:
             raise ArgumentError("maps", "must be at least one", len(maps))
@@ -164,11 +168,52 @@ class Series:
             check_labels(labels, classes)
             if labels.shape != maps[0].shape:
                 raise ArgumentError("maps", f"must all have the size of the first, {maps[0].shape}", labels.shape)
-        scenes = [np.zeros(maps[0].shape, np.uint16)]
+        scenes, events = [np.zeros(maps[0].shape, np.uint16)], []
         for number, (old, new) in enumerate(itertools.pairwise(maps), 1):
             other = (old != new) & (old != UNKNOWN) & (new != UNKNOWN)
             scenes.append(np.where(other, np.uint16(number), scenes[-1]))
-        return cls(tuple(scenes), maps=tuple(maps), classes=tuple(classes))
+            events.append(tuple(_transitions(old, new, other, classes)))
+        return cls(tuple(scenes), tuple(events), maps=tuple(maps), classes=tuple(classes))
+
+    def reversed(self) -> Series:
+        """The series in the opposite order of time, without dates: what was added is removed."""
+        events = tuple(tuple(_opposite(e) for e in reversed(step)) for step in reversed(self.events))
+        turned = {
+            name: None if getattr(self, name) is None else tuple(reversed(getattr(self, name)))
+            for name in ("scenes", "missing", "maps", "boxes")
+        }
+        return replace(self, events=events, dates=None, **turned)
+
+
+_OPPOSITE: dict[Kind, Kind] = {"add": "remove", "remove": "add", "grow": "shrink", "shrink": "grow"}
+
+
+def _opposite(event: Event) -> Event:
+    label, became = (event.became or event.label, event.label if event.became else None)
+    kind = _OPPOSITE.get(event.kind, event.kind)
+    return replace(event, kind=kind, label=label, became=became, before=event.after, after=event.before)
+
+
+def _transitions(
+    old: NDArray[np.uint8], new: NDArray[np.uint8], changed: Mask, classes: Sequence[str]
+) -> Iterator[Event]:
+    """An event for each connected region of one class that became another."""
+    for pair in np.unique(old[changed].astype(int) * 256 + new[changed]):
+        first, second = divmod(int(pair), 256)
+        numbered, count = ndimage.label(changed & (old == first) & (new == second))
+        for number in range(1, count + 1):
+            mask = numbered == number
+            shape, area = outline(mask), int(np.count_nonzero(mask))
+            yield Event("transition", classes[first], classes[second], None, shape, shape, area)
+
+
+def outline(mask: Mask) -> BaseGeometry:
+    """The outline of a mask that is not empty, along the edges of its pixels: a polygon, or several, in pixels."""
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    part = mask[box].astype(np.uint8)
+    move = Affine.translation(box[1].start, box[0].start)
+    found = [shapely.geometry.shape(s) for s, _ in shapes_of(part, part > 0, transform=move)]
+    return found[0] if len(found) == 1 else shapely.geometry.MultiPolygon(found)
 
 
 def check_dates(dates: Sequence[dt.date], count: int) -> None:
