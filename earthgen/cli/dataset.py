@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from earthgen.cli.change import change
+from earthgen.cli.verify import verify
 from earthgen.cli.world import HOW, WHAT, WHERE, option
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -196,3 +198,5 @@ def _register() -> None:
 
 
 _register()
+app.command("verify")(verify)
+app.command("change")(change)

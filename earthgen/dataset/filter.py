@@ -21,12 +21,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from earthgen.conditions import Box, Conditions
 from earthgen.data.captions import CLASS_WORDS
 from earthgen.dataset.filter_evaluator import Evaluator, EvaluatorConfig
-from earthgen.dataset.verify_data import Pictures, box_map, corners, mask_of
+from earthgen.dataset.verify_data import Pictures, box_map, corners, mask_of, resized
 from earthgen.errors import ArgumentError, WeightsError
 from earthgen.labels.base import LabelledImage, LabelledSet
 from earthgen.metrics.classifier import Classifier
@@ -185,7 +184,7 @@ class AgreementFilter:
         scores: dict[str, float] = {}
         weakest = ""
         if self.classifier is not None and (name := asked_class(asked.text, self.classifier.classes)) is not None:
-            pixels = _resized(image, self.classifier.about["size"])[None]
+            pixels = resized(image, self.classifier.about["size"])[None]
             scores["class"] = float(self.classifier.probabilities(pixels)[0, self.classifier.classes.index(name)])
         if self.evaluator is not None and (asked.boxes is not None or asked.mask is not None):
             seen = self.evaluator.see(image)
@@ -221,13 +220,13 @@ class AgreementFilter:
             if pixels.shape == other.shape
         ]
         self.about |= {
-            "thresholds_are": f"what {config.passing:.0%} of held-out real images pass, judged against their own labels",
+            "thresholds_are": f"what {config.passing:.0%} of held-out real images pass, each against its own labels",
             "held_out": {
                 "images": len(held),
                 "parts": len(parts),
                 "scores": found,
                 "kept": round(float(np.mean([self._verdict(*part).kept for part in parts])), 4),
-                "kept_against_the_labels_of_another": round(float(np.mean(exchanged or [0.0])), 4),
+                "kept_against_the_labels_of_another": round(float(np.mean(exchanged or [False])), 4),
             },
             "config": asdict(config),
         }
@@ -304,16 +303,12 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name.strip().lower())
 
 
-def _resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
-
-
 def _classifier(
     images: Sequence[LabelledImage], labels: list[str], config: FilterConfig, progress: str | None
 ) -> Classifier:
     known = [image for image in images if image.label is not None]
     pictures = Pictures(known, budget=0)
-    small = np.stack([_resized(pictures[k], config.side) for k in range(len(known))])
+    small = np.stack([resized(pictures[k], config.side) for k in range(len(known))])
     numbers = np.array([labels.index(image.label or "") for image in known])
     classifier = Classifier.fit(small, numbers, labels, config.classifier, progress=progress)
     classifier.about["size"] = config.side

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio.features import rasterize
 
 from earthgen.conditions import Box
 from earthgen.errors import DataError
-from earthgen.labels.base import LabelledImage, LabelledSet
+from earthgen.labels.base import LabelledImage
 from earthgen.labels.pictures import check_indices, read_mask, read_pixels
 
 GREY = 114
 VISIBLE = 0.4
-"""Share of an object's horizontal box that must lie in a window for the object to count there."""
+"""Share of an object's horizontal box that must lie in a window; it is difficult where less does."""
 Pixels = NDArray[np.uint8]
 
 
@@ -34,12 +35,17 @@ class Objects:
     """True where an evaluator is to leave the object out."""
 
     def within(self, left: int, top: int, size: int) -> Objects:
-        """The objects of a window in its own pixels, cut at its border."""
+        """The objects of a window in its own pixels, cut at its border; difficult where little of one is left."""
         shifted = self.boxes - np.array([left, top, left, top], np.float32)
         cut = shifted.clip(0, size)
         shown = _areas(cut) / np.maximum(_areas(shifted), 1e-6)
-        kept = (shown >= VISIBLE) & (cut[:, 2:] - cut[:, :2] > 1).all(1)
-        return Objects(cut[kept], self.labels[kept], self.difficult[kept])
+        kept = (cut[:, 2:] - cut[:, :2] >= 1).all(1)
+        return Objects(cut[kept], self.labels[kept], (self.difficult | (shown < VISIBLE))[kept])
+
+    def certain(self) -> Objects:
+        """Those that are not difficult."""
+        kept = ~self.difficult
+        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept])
 
     def turned(self, size: int, mirror: bool, quarters: int) -> Objects:
         """After `turned(pixels, mirror, quarters)` of the window of this size."""
@@ -89,7 +95,7 @@ def _painted(outlines: Sequence[tuple[NDArray[np.float64], int]], height: int, w
     if not outlines:
         return np.zeros((height, width), np.uint8)
     shapes = [({"type": "Polygon", "coordinates": [[*o.tolist(), o[0].tolist()]]}, k) for o, k in outlines]
-    return rasterize(shapes, (height, width), dtype=np.uint8)  # type: ignore[no-any-return]
+    return rasterize(shapes, (height, width), dtype=np.uint8)
 
 
 def mask_of(image: LabelledImage, classes: Sequence[str]) -> Pixels:
@@ -131,6 +137,11 @@ def window(pixels: Pixels, left: int, top: int, size: int, fill: int = GREY) -> 
     return whole
 
 
+def resized(pixels: Pixels, side: int) -> Pixels:
+    """An image (height, width, 3) as a square of `side` pixels, its proportions not kept."""
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+
+
 def random_corner(height: int, width: int, size: int, generator: np.random.Generator) -> tuple[int, int]:
     """Left and top of a window in an image, any as likely."""
     return int(generator.integers(max(width - size, 0) + 1)), int(generator.integers(max(height - size, 0) + 1))
@@ -146,10 +157,17 @@ def corners(height: int, width: int, size: int) -> list[tuple[int, int]]:
     return [(left, top) for top in starts(height) for left in starts(width)]
 
 
-def fraction_of(labelled: LabelledSet, fraction: float, seed: int) -> list[LabelledImage]:
-    """That share of the images, at least one; for one seed, a smaller share is part of a larger one."""
-    order = np.random.default_rng([seed, len(labelled)]).permutation(len(labelled))
-    return [labelled.images[k] for k in sorted(order[: max(1, round(fraction * len(labelled)))])]
+def fraction_of(images: Sequence[LabelledImage], fraction: float, seed: int) -> list[LabelledImage]:
+    """That share of the images of each class, at least one; for one seed, a smaller share is part of a larger one."""
+    by_label: dict[str | None, list[LabelledImage]] = {}
+    for image in images:
+        by_label.setdefault(image.label, []).append(image)
+    generator = np.random.default_rng([seed, len(images)])
+    chosen: list[LabelledImage] = []
+    for members in by_label.values():
+        order = generator.permutation(len(members))
+        chosen += [members[k] for k in order[: max(1, round(fraction * len(members)))]]
+    return chosen
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,295 @@
+"""A small object detector that learns from few images on a CPU: RT-DETRv2 of transformers, from random weights.
+
+It is the yardstick of the verify loop, so nothing in it is this project's own but how it is fed. Horizontal boxes.
+Lv et al., "RT-DETRv2: Improved Baseline with Bag-of-Freebies for Real-Time Detection Transformer", arXiv:2407.17140.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from earthgen.dataset.verify_data import Objects, Pictures, objects_of, random_corner, turned, window
+from earthgen.errors import ArgumentError, WeightsError
+from earthgen.labels.base import LabelledImage
+from earthgen.metrics.network import to_tensor
+from earthgen.output.atomic import write_bytes, write_text
+
+DISTINCT = 0.6
+"""Intersection over union from which two detections of a class are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Shape of the network and how it is trained: AdamW, a linear warm-up, then cosine to 0."""
+
+    size: int = 256  # pixels a side of the windows it learns from and looks at
+    widths: tuple[int, ...] = (32, 64, 96, 128)  # channels at 1/4, 1/8, 1/16 and 1/32 of the size
+    hidden: int = 64  # channels of encoder and decoder
+    decoder_layers: int = 2
+    queries: int = 60  # most objects found in a window
+    denoising: int = 30  # queries that start at noisy true boxes in training
+    repeats: int = 1  # queries that each object is assigned to in training
+    steps: int = 1_500
+    batch_size: int = 8
+    learning_rate: float = 5e-4
+    weight_decay: float = 1e-4
+    colour: float = 0.1  # standard deviation of the log of each channel's random gain
+    average: float = 0.995  # decay of the running mean of the weights, which is what is kept
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 64 or self.size % 32:
+            raise ArgumentError("size", "must be a multiple of 32, at least 64", self.size)
+        if self.hidden < 8 or self.hidden % 8:
+            raise ArgumentError("hidden", "must be a multiple of 8", self.hidden)
+        for name, least in (("steps", 1), ("batch_size", 2), ("queries", 1), ("decoder_layers", 2), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise ArgumentError(name, f"must be at least {least}", getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What was found in one image, surest first."""
+
+    boxes: NDArray[np.float32]
+    """(n, 4) as left, top, right, bottom in pixels."""
+    scores: NDArray[np.float32]
+    """0 to 1."""
+    labels: NDArray[np.int64]
+    """Numbers of the classes."""
+
+
+class Detector:
+    """A trained network with the names of its classes. Made by `fit` or `load`."""
+
+    def __init__(self, network: Any, classes: Sequence[str], config: DetectorConfig) -> None:
+        self.network = network
+        self.classes = tuple(classes)
+        self.config = config
+
+    @classmethod
+    def fit(
+        cls,
+        sources: Sequence[Sequence[LabelledImage]],
+        classes: Sequence[str],
+        config: DetectorConfig | None = None,
+        progress: str | None = None,
+    ) -> Detector:
+        """Train on random windows, turned and mirrored, of images whose objects are known.
+
+        Args:
+            sources: Sets of images; windows are drawn from each set equally often, and from its images alike.
+            classes: Names of what is to be found; objects of others are ignored.
+            config: None takes the defaults.
+            progress: Title of a progress bar; None shows none.
+
+        Raises:
+            ArgumentError: A set has no image whose objects are known.
+        """
+        config = config or DetectorConfig()
+        known = [[image for image in images if image.shapes is not None] for images in sources]
+        if not known or not all(known):
+            raise ArgumentError("sources", "must each hold images whose objects are known", [len(k) for k in known])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # of the weights, and of the noise on boxes in training
+            network = _fitted(
+                _network(len(classes), config).train(), _Windows(known, classes, config), config, progress
+            )
+        return cls(network, classes, config)
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]], progress: str | None = None) -> list[Detections]:
+        """Objects in images (size, size, 3), uint8 RGB, of the size it was trained on."""
+        size = self.config.size
+        for image in images:
+            if image.dtype != np.uint8 or image.shape != (size, size, 3):
+                rule = f"must be uint8 arrays of shape ({size}, {size}, 3)"
+                raise ArgumentError("images", rule, (image.dtype, image.shape))
+        found = []
+        starts = range(0, len(images), self.config.batch_size)
+        for start in tqdm(starts, desc=progress, disable=progress is None, unit="batch", leave=False):
+            out = self.network(pixel_values=to_tensor(np.stack(images[start : start + self.config.batch_size])))
+            for logits, boxes in zip(out.logits.float(), out.pred_boxes.float(), strict=True):
+                found.append(_detections(logits.sigmoid(), boxes, size))
+        return found
+
+    def save(self, folder: Path | str) -> None:
+        """Write `detector.safetensors` and `detector.json` into `folder`."""
+        record = {"classes": self.classes, "config": asdict(self.config)}
+        weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
+        write_bytes(Path(folder) / "detector.safetensors", save(_without_twins(weights)))
+        write_text(Path(folder) / "detector.json", json.dumps(record, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Detector:
+        """What `save` wrote.
+
+        Raises:
+            WeightsError: The files are missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / "detector.json").read_text())
+            config = DetectorConfig(**{**record["config"], "widths": tuple(record["config"]["widths"])})
+            network = _network(len(record["classes"]), config)
+            weights = load_file(str(folder / "detector.safetensors"))
+            missing, unexpected = network.load_state_dict(weights, strict=False)
+            twins = set(network.state_dict()) - set(_without_twins(network.state_dict()))
+            if unexpected or set(missing) - twins:
+                raise ValueError(f"its weights are those of another network: {[*unexpected, *missing][:3]}")
+        except FileNotFoundError as error:
+            raise WeightsError(f"{folder} holds no detector: {error.filename} is missing") from error
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise WeightsError(f"the detector in {folder} is damaged: {error}") from error
+        return cls(network.eval(), record["classes"], config)
+
+
+class _Windows:
+    """Batches of windows with their objects, a function of the generator alone."""
+
+    def __init__(self, sources: Sequence[Sequence[LabelledImage]], classes: Sequence[str], config: DetectorConfig):
+        self.config = config
+        self.pictures = [Pictures(images) for images in sources]
+        self.objects = [[objects_of(image, classes) for image in images] for images in sources]
+
+    def batch(self, generator: np.random.Generator) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Images (batch, 3, size, size) and the model's labels: classes, and boxes as centre and size, 0 to 1."""
+        windows = [self.window(int(k), generator) for k in self._sources(generator)]
+        x = to_tensor(np.stack([pixels for pixels, _ in windows]))
+        gain = np.exp(generator.normal(0, self.config.colour, (len(x), 3, 1, 1))).astype(np.float32)
+        targets = []
+        for _, objects in windows:
+            times = max(1, min(self.config.repeats, self.config.queries // max(len(objects.labels), 1)))
+            low, high = objects.boxes[:, :2] / self.config.size, objects.boxes[:, 2:] / self.config.size
+            boxes = torch.from_numpy(np.concatenate([(low + high) / 2, high - low], 1))
+            labels = torch.from_numpy(objects.labels)
+            targets.append({"class_labels": labels.repeat(times), "boxes": boxes.repeat(times, 1)})
+        return (x + 1) * torch.from_numpy(gain) - 1, targets
+
+    def _sources(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Which set each window of a batch is drawn from: in turn, so that sets have equal shares of each batch."""
+        return (np.arange(self.config.batch_size) + generator.integers(len(self.pictures))) % len(self.pictures)
+
+    def window(self, source: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8], Objects]:
+        """A random window of a random image of a set, turned and mirrored at random."""
+        size = self.config.size
+        index = int(generator.integers(len(self.objects[source])))
+        pixels = self.pictures[source][index]
+        height, width = pixels.shape[:2]
+        left, top = random_corner(height, width, size, generator)
+        mirror, quarters = bool(generator.integers(2)), int(generator.integers(4))
+        objects = self.objects[source][index].within(left, top, size).certain().turned(size, mirror, quarters)
+        return turned(window(pixels, left, top, size), mirror, quarters), objects
+
+
+def _network(classes: int, config: DetectorConfig) -> Any:
+    """RT-DETRv2 of random weights with a short ResNet before it."""
+    from transformers import RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    backbone = RTDetrResNetConfig(
+        embedding_size=config.widths[0],
+        hidden_sizes=list(config.widths),
+        depths=[1] * len(config.widths),
+        layer_type="basic",
+        out_indices=[2, 3, 4],
+    )
+    shape = RTDetrV2Config(
+        backbone_config=backbone,
+        freeze_backbone_batch_norms=False,
+        encoder_in_channels=list(config.widths[1:]),
+        encoder_hidden_dim=config.hidden,
+        encoder_ffn_dim=2 * config.hidden,
+        encoder_attention_heads=4,
+        hidden_expansion=0.5,
+        d_model=config.hidden,
+        decoder_in_channels=[config.hidden] * 3,
+        decoder_ffn_dim=2 * config.hidden,
+        decoder_attention_heads=4,
+        decoder_layers=config.decoder_layers,
+        decoder_n_points=2,
+        num_queries=config.queries,
+        num_denoising=config.denoising,
+        num_labels=classes,
+    )
+    return RTDetrV2ForObjectDetection(shape)
+
+
+def _fitted(network: Any, windows: _Windows, config: DetectorConfig, progress: str | None) -> Any:
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    warm = max(1, config.steps // 20)
+
+    def rate(step: int) -> float:
+        return min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    decayed = torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
+    mean = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=decayed, use_buffers=True)
+    generator = np.random.default_rng(config.seed)
+    bar = tqdm(range(config.steps), desc=progress, disable=progress is None, unit="step")
+    for _ in bar:
+        x, targets = windows.batch(generator)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            loss = network(pixel_values=x, labels=targets).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        mean.update_parameters(network)
+        if progress is not None and bar.n % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+    return mean.module.eval()
+
+
+def _detections(scores: Tensor, boxes: Tensor, size: int) -> Detections:
+    """Surest first, without those that overlap a surer one of their class.
+
+    Args:
+        scores: (queries, classes), 0 to 1.
+        boxes: (queries, 4) as centre and size, 0 to 1.
+        size: Pixels a side of the image.
+    """
+    best, order = scores.flatten().sort(descending=True, stable=True)
+    best, order = best[: len(scores)], order[: len(scores)]
+    labels = order % scores.shape[1]
+    centre, extent = boxes[order // scores.shape[1]].split(2, 1)
+    corners = (torch.cat([centre - extent / 2, centre + extent / 2], 1) * size).clamp(0, size)
+    kept = _distinct(corners, labels)
+    return Detections(corners[kept].numpy(), best[kept].numpy(), labels[kept].numpy())
+
+
+def _distinct(corners: Tensor, labels: Tensor) -> list[int]:
+    """Non-maximum suppression: what overlaps none of its class that is kept before it."""
+    low = torch.maximum(corners[:, None, :2], corners[None, :, :2])
+    high = torch.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    both = (high - low).clamp(0).prod(2)
+    area = (corners[:, 2:] - corners[:, :2]).prod(1)
+    overlap = both / (area[:, None] + area[None] - both).clamp(1e-6)
+    clash = ((overlap > DISTINCT) & (labels[:, None] == labels[None])).numpy()
+    kept: list[int] = []
+    for k in range(len(labels)):
+        if not clash[k, kept].any():
+            kept.append(k)
+    return kept
+
+
+def _without_twins(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One name for each tensor: the heads of the decoder's layers are known by two."""
+    seen: dict[int, str] = {}
+    return {k: v for k, v in weights.items() if seen.setdefault(v.data_ptr(), k) == k or not v.numel()}
