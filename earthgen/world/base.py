@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.env import Env
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window as Block
 
 from earthgen.errors import ArgumentError, DataError
+from earthgen.world.deblock import REACH, take_steps
 from earthgen.world.projection import world_size
 from earthgen.world.pyramid import Window
 
@@ -28,6 +30,8 @@ Image = NDArray[np.uint8]
 CREDIT = "NASA Earth Observatory, Blue Marble: Next Generation"
 _FOLDER = Path(__file__).resolve().parent / "data"
 _CACHE_BYTES = 16 << 20
+_STEPS = {16: 2.0, 512: 40.0}
+"""Grey levels squared: how much more the pixels differ across borders of WebP's blocks than elsewhere."""
 
 
 class Base(Protocol):
@@ -82,12 +86,22 @@ class BaseMap:
         return surrounding(window, self._read)
 
     def _read(self, rows: range, columns: range) -> Image:
-        block = Block(columns.start, rows.start, len(columns), len(rows))
         try:
             with self._lock, Env(GDAL_CACHEMAX=_CACHE_BYTES):
-                return np.moveaxis(self._dataset.read(window=block), 0, 2)
+                return read_map(self._dataset, rows, columns)
         except RasterioError as error:
             raise DataError(f"the world's base map is damaged: reinstall earthgen ({error})") from error
+
+
+def read_map(dataset: DatasetReader, rows: range, columns: range) -> Image:
+    """Pixels of the packaged map without the steps that WebP left at the borders of its macroblocks and tiles."""
+    top, left = max(rows.start - REACH, 0), max(columns.start - REACH, 0)
+    bottom, right = min(rows.stop + REACH, dataset.height), min(columns.stop + REACH, dataset.width)
+    image = dataset.read(window=Block(left, top, right - left, bottom - top)).astype(np.float32)
+    pixels = np.moveaxis(image, 0, 2)
+    take_steps(pixels, _STEPS, top, left)
+    there = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    return np.rint(pixels[there].clip(0, 255)).astype(np.uint8)
 
 
 def surrounding(window: Window, read: Read) -> Image:

@@ -35,18 +35,25 @@ class Layer:
     origin: int = 0
     weights: tuple[float, ...] | None = None
     """Where pieces overlap: the weight of each latent of a side. What is given is the weighted mean."""
+    rim: int = 0
+    """Latents that a piece holds on each side beyond what it gives, for who wants to know what surrounds it."""
     own_noise: bool = False
     """Each piece reads the noise at rows and columns 0, 1, …, not at its place (first layer only)."""
 
     @property
     def margin(self) -> int:
         """Latents that a piece reads beyond what it gives, on each side."""
-        return sum(self.cuts)
+        return self.rim + sum(self.cuts)
+
+    @property
+    def side(self) -> int:
+        """Latents a side that a piece holds."""
+        return self.core + 2 * self.rim
 
     @property
     def sides(self) -> tuple[int, ...]:
         """Latents a side of the window that the network sees at each step; the first is what a piece reads."""
-        return tuple(self.core + 2 * sum(self.cuts[n:]) for n in range(len(self.cuts)))
+        return tuple(self.side + 2 * sum(self.cuts[n:]) for n in range(len(self.cuts)))
 
     def meeting(self, positions: range) -> range:
         """Which pieces give anything of these positions."""
@@ -82,18 +89,24 @@ class Exact:
     halo: int
     """Latents around it that the network sees besides, for each step at once."""
     grid: int = 1
-    """The network's own: windows start and end on its multiples."""
+    """The network's own: windows start and end on its multiples, or all of them as far beside as the rim is."""
     shift: bool = True
     """Move the grid by half a tile from step to step (the last starts at 0): errors of a narrow halo do not meet at
     the same borders again, and a tile needs 4 tiles of the step before instead of 9."""
     steps_at_once: int = 1
     """Steps computed on a tile before it is stored, on windows that shrink by the halo at each, to the next multiple of
     the grid. Any number from that of all steps means all."""
+    rim: int = 0
+    """Latents on each side of a tile that are sampled with it to the last step and kept (`Canvas.tile`), though they
+    are the neighbours' own: a decoder that reads that far around a tile needs no other, and the tile's own latents lie
+    so much farther inside their windows."""
 
     def __post_init__(self) -> None:
         _check_side("grid", self.grid, 1)
         _check_side("tile", self.tile, self.grid * (2 if self.shift else 1))
         whole_number("steps_at_once", self.steps_at_once, 1, MAX_SIDE)
+        if 2 * whole_number("rim", self.rim, 0, MAX_SIDE) % self.grid:
+            raise ArgumentError("rim", f"must be a multiple of half of {self.grid}", self.rim)
         if whole_number("halo", self.halo, 0, MAX_SIDE) * self.steps_at_once % self.grid:
             raise ArgumentError("halo", f"must be a multiple of {self.grid} for the steps at once together", self.halo)
 
@@ -103,9 +116,12 @@ class Exact:
         layers = []
         for n, part in enumerate(parts):
             odd = (len(parts) - 1 - n) % 2
-            origin = self.tile // 2 if self.shift and odd else 0
+            rim = 0 if n < len(parts) - 1 else self.rim
+            # Windows of all layers begin at one place within a cell of the network's grid.
+            origin = (self.tile // 2 if self.shift and odd else 0) - (self.rim - rim) % self.grid
             margins = [ceil(self.halo * k / self.grid) * self.grid for k in range(len(part) - 1, -1, -1)]
-            layers.append(Layer(part, self.tile, self.tile, tuple(a - b for a, b in pairwise(margins)), origin))
+            cuts = tuple(a - b for a, b in pairwise(margins))
+            layers.append(Layer(part, self.tile, self.tile, cuts, origin, rim=rim))
         return tuple(layers)
 
 

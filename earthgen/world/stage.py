@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,30 +14,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES
+from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES, Guidance
 from earthgen.models import Conditioning, EarthAutoencoder
 from earthgen.models.autoencoder import COLOUR, mixed
-from earthgen.models.inputs import enlarged, unit_vectors
+from earthgen.models.guidance import guidance_chain
+from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
 from earthgen.tiling import decode_tiled, encode_tiled
-from earthgen.world.canvas import Canvas, LatentStore
+from earthgen.world.canvas import Canvas
+from earthgen.world.known import KnownImagery
 from earthgen.world.noise import noise_field
 from earthgen.world.projection import TILE, gsd_at, pixel_to_position, world_size
-from earthgen.world.pyramid import LATENT, Window
+from earthgen.world.pyramid import CASCADE_STEP, LATENT, Window
 from earthgen.world.regions import Region
 from earthgen.world.rules import Exact
+from earthgen.world.store import LatentStore
 
 Image = NDArray[np.uint8]
-Chain = Callable[[Conditioning], list[tuple[float, Conditioning]]]
-"""Which evaluations guidance needs of some conditions, with their weights."""
 
 CELL = TILE // LATENT
-"""Latents a side of a tile, which are also the cells in which conditions are kept."""
-_SHIFT = CELL // 2
-"""Latents by which the canvas's tiles lie beside the pixels': what a tile's pixels are decoded from, which is a little
-more than the tile, then meets 4 of them and not 9."""
+"""Latents a side of a tile."""
+ORDER = 2
+"""Of the solver (`Canvas`)."""
 _BICUBIC = 2
 """Coarser pixels that bicubic enlargement reads beyond those it enlarges."""
-_KEPT_CELLS = 256
+_KEPT_FIELDS = 4
 _LEVELLING = 6
 
 
@@ -51,8 +52,11 @@ class Request:
     """Of the world outside all regions, but for what differs from place to place; a batch of one."""
     regions: tuple[tuple[Region, Conditioning], ...]
     """Later ones lie over earlier ones."""
-    sigmas: tuple[float, ...]
-    rule: Exact
+    tile: int
+    """Latents a side of the canvas's tiles, a multiple of `CELL`."""
+    halo: int
+    """Latents around a tile and its rim that the network sees for each step."""
+    known: KnownImagery
     consistent: bool
     """Whether levels average to the coarser ones they are made from."""
     placed: bool
@@ -61,19 +65,41 @@ class Request:
     store: LatentStore
 
 
-class _Cell(NamedTuple):
-    """The conditions of `CELL` × `CELL` latents."""
+@dataclass(frozen=True)
+class Sampling:
+    """How one level is sampled."""
+
+    sigmas: tuple[float, ...]
+    """Noise levels, falling; the steps lie between them."""
+    guidance: Guidance
+
+
+class _Fields(NamedTuple):
+    """The conditions of a window of h × w latents. What there is none of is of size 1 × 1."""
 
     gsd: Tensor
-    """(CELL / grid, CELL / grid), log2 of metres."""
+    """(h / grid, w / grid), log2 of metres."""
     position: Tensor
-    """(3, CELL / grid, CELL / grid), unit vectors."""
+    """(3, h / grid, w / grid), unit vectors."""
     shares: Tensor
-    """(1 + regions, CELL, CELL), summing to 1: the world's, then each region's. Of size 1 × 1 without regions."""
+    """(1 + regions, h, w), summing to 1: the world's, then each region's. Of size 1 × 1 without regions."""
     coarse: Tensor
-    """(channels, CELL, CELL), latents of the enlarged coarser image; or 1 × 1 for none."""
-    colour: Tensor
-    """(3, CELL, CELL), what the latents' colours are if they are to average to the coarser image; or 1 × 1."""
+    """(channels, h, w), latents of the enlarged coarser image."""
+    means: Tensor
+    """(3, h, w), that image itself, 0 to 255: what the pixels of each latent are to average to."""
+    known: Tensor
+    """(channels, h, w), latents of known pixels, 0 elsewhere."""
+    known_mask: Tensor
+    """(1, h, w), 1 where a latent's pixels are all known."""
+
+    def window(self, rows: slice, columns: slice, grid: int) -> _Fields:
+        """A part, its edges, in latents, on the grid."""
+        cut = []
+        for name, value in self._asdict().items():
+            unit = grid if name in ("gsd", "position") else 1
+            part = (slice(s.start // unit, s.stop // unit) for s in (rows, columns))
+            cut.append(value if value.shape[-2:] == (1, 1) else value[(..., *part)])
+        return _Fields(*cut)
 
 
 class Stage:
@@ -82,137 +108,172 @@ class Stage:
     Args:
         request: What is asked.
         level: Of the pyramid.
-        chain: The evaluations that guidance needs.
+        sampling: How.
         coarser: Pixels of windows two levels up; None for a level made from noise alone.
     """
 
     def __init__(
-        self, request: Request, level: int, chain: Chain, coarser: Callable[[Window], Image] | None = None
+        self,
+        request: Request,
+        level: int,
+        sampling: Sampling,
+        coarser: Callable[[Window], Image] | None = None,
     ) -> None:
         self.request, self.level, self.coarser = request, level, coarser
+        self._guidance = sampling.guidance
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
         self._grid = int(request.pipe.unet.grid)
-        self._chain = chain
-        self._cells: OrderedDict[tuple[int, int], _Cell] = OrderedDict()
+        self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         channels = int(self._vae.config.latent_channels)
+        rim = ceil(2 * self._vae.receptive_field[1] / self._grid) * self._grid // 2
+        # All steps at once, and as much around a tile as it is decoded from: a tile's pixels need no other tile.
+        rule = Exact(request.tile, request.halo, self._grid, steps_at_once=len(sampling.sigmas) - 1, rim=rim)
 
         def noise(rows: range, columns: range) -> Tensor:
-            return noise_field(request.seed, level, _moved(rows), _moved(columns), channels, wrap=self.size)
+            return noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
 
-        key = f"{request.key}/{level}"
+        self._noise = noise
+        self._knows = request.known.knows(level)
         self.canvas = Canvas(
-            self._velocity, noise, request.sigmas, request.rule, store=request.store, key=key, wrap=self.size
-        )
+            self._velocity, noise, sampling.sigmas, rule,
+            store=request.store, key=f"{request.key}/{level}", wrap=self.size,
+            settled=self._settled if self._knows else None, order=ORDER,
+        )  # fmt: skip
+        (self._layer,) = self.canvas.layers
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def tile(self, y: int, x: int) -> Image:
         """Pixels of a tile of 256 px, uint8 (256, 256, 3)."""
-        halo = self._vae.receptive_field[1]
-        rows, columns = (range(CELL * n - halo + _SHIFT, CELL * (n + 1) + halo + _SHIFT) for n in (y, x))
-        z = self.canvas.sample(rows, columns)[None]
-        cut = LATENT * halo
-        pixels = decode_tiled(self._vae, z)[0, :, cut:-cut, cut:-cut].float().cpu()
-        pixels = (pixels + 1) * 127.5
+        share, rim = self.request.tile // CELL, self._layer.rim
+        top, left = (CELL * (n % share) for n in (y, x))
+        z = self.canvas.tile(y // share, x // share)[None, :, top:, left:][..., : CELL + 2 * rim, : CELL + 2 * rim]
+        cut = slice(LATENT * rim, -LATENT * rim)
+        pixels = (decode_tiled(self._vae, z)[0, :, cut, cut].float().cpu() + 1) * 127.5
         if self.coarser is None or not self.request.consistent:
             pixels = pixels.clamp(0, 255)
         else:
-            coarse = self.coarser(Window(self.level, y * TILE, x * TILE, TILE, TILE).at_level(self.level - 2))
-            pixels = levelled(pixels, torch.from_numpy(coarse.copy()).permute(2, 0, 1).float())
-        return pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+            means = self._fields_of(y // share, x // share).means
+            top, left = top + self._layer.margin, left + self._layer.margin
+            pixels = levelled(pixels, means[:, top : top + CELL, left : left + CELL])
+        image = pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return self.request.known.pasted(image, Window(self.level, y * TILE, x * TILE, TILE, TILE))
 
     def _velocity(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
         request, device = self.request, self.request.pipe._execution_device
-        given = [self._fields(_moved(r), _moved(c)) for r, c in zip(rows, columns, strict=True)]
-        fields = _Cell(*(torch.stack(parts).to(device) for parts in zip(*given, strict=True)))
+        given = [self._part(r, c) for r, c in zip(rows, columns, strict=True)]
+        fields = _Fields(*(torch.stack(parts).to(device) for parts in zip(*given, strict=True)))
         x = x.to(device).contiguous(memory_format=torch.channels_last)
         total: Tensor | None = None
         for n, asked in enumerate((request.asked, *(asked for _, asked in request.regions))):
             share = fields.shares[:, n, None]
             if not share.any():
                 continue
-            for weight, conditioning in self._chain(self._conditioning(asked, fields)):
+            for weight, conditioning in guidance_chain(self._conditioning(asked, fields), self._guidance):
                 part = weight * request.pipe.unet(x, 1000 * sigma, conditioning).sample.float()
                 part = part if share.shape[-2:] == (1, 1) else share * part
                 total = part if total is None else total + part
         assert total is not None  # shares sum to 1
         if request.consistent and self.coarser is not None:
             # Where the colours come out is known, and so is the straight path to them.
-            total[:, :3] = (x[:, :3] - fields.colour) / sigma
+            total[:, :3] = (x[:, :3] - colours(self._vae, fields.means / 127.5 - 1)) / sigma
         return total
 
-    def _conditioning(self, asked: Conditioning, fields: _Cell) -> Conditioning:
+    def _settled(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
+        """Known latents put back at the noise level just reached, so that the rest grows to fit them."""
+        kept = []
+        for one, r, c in zip(x, rows, columns, strict=True):
+            fields = self._part(r, c)
+            if fields.known_mask.any():
+                noisy = (1 - sigma) * fields.known + sigma * self._noise(r, c)
+                one = torch.where(fields.known_mask > 0, noisy, one)
+            kept.append(one)
+        return torch.stack(kept)
+
+    def _conditioning(self, asked: Conditioning, fields: _Fields) -> Conditioning:
         """For a batch of windows."""
         batch = len(fields.gsd)
         tensors = {name: value.expand(batch, *value.shape[1:]) for name, value in vars(asked).items()}
         here = {"gsd"} | ({"position"} if self.request.placed else set())
         here |= set() if self.coarser is None else {"coarse"}
-        flags = torch.tensor([name in here for name in CONDITION_NAMES], device=asked.present.device)
+        flags = torch.tensor([name in here for name in CONDITION_NAMES], device=asked.present.device).repeat(batch, 1)
+        flags[:, CONDITION_NAMES.index("known")] = fields.known_mask.flatten(1).any(1)
         tensors |= {"present": tensors["present"] | flags, "gsd": fields.gsd, "position": fields.position}
-        return replace(asked, **(tensors | {"coarse": fields.coarse.to(asked.coarse.dtype)}))
+        for name in ("coarse", "known", "known_mask"):
+            tensors[name] = getattr(fields, name).to(asked.coarse.dtype)
+        return replace(asked, **tensors)
 
-    def _fields(self, rows: range, columns: range) -> _Cell:
-        """The conditions of any window whose edges lie on the network's grid."""
-        parts = []
-        for i in range(rows.start // CELL, -(-rows.stop // CELL)):
-            line = [self._cell(i, j) for j in range(columns.start // CELL, -(-columns.stop // CELL))]
-            parts.append([_joined(values, -1) for values in zip(*line, strict=True)])
-        whole = [_joined(values, -2) for values in zip(*parts, strict=True)]
-        top, left = rows.start % CELL, columns.start % CELL
-        cut = []
-        for value in whole:
-            if value.shape[-2:] == (1, 1):
-                cut.append(value)
-                continue
-            unit = self._grid if value is whole[0] or value is whole[1] else 1
-            down, across = (slice(a // unit, (a + len(r)) // unit) for a, r in ((top, rows), (left, columns)))
-            cut.append(value[..., down, across])
-        return _Cell(*cut)
+    def _part(self, rows: range, columns: range) -> _Fields:
+        """The conditions of what one step sees of a tile."""
+        tile = self.request.tile
+        i, j = ((r.start + r.stop) // 2 // tile for r in (rows, columns))
+        top, left = rows.start - self._layer.reads(i).start, columns.start - self._layer.reads(j).start
+        part = slice(top, top + len(rows)), slice(left, left + len(columns))
+        return self._fields_of(i, j).window(*part, self._grid)
 
-    def _cell(self, i: int, j: int) -> _Cell:
-        """Computed alone and kept, so that no window decides how it is rounded."""
-        j %= self.size // CELL
-        if (found := self._cells.get((i, j))) is not None:
-            self._cells.move_to_end((i, j))
+    @torch.inference_mode()
+    def _fields_of(self, i: int, j: int) -> _Fields:
+        """The conditions of all that is read for a tile of the canvas. Computed once, for its steps."""
+        j %= self.size // self.request.tile
+        if (found := self._fields.get((i, j))) is not None:
             return found
+        window = self._layer.reads(i), self._layer.reads(j)
         unit = LATENT * self._grid
-        rows, columns = (np.arange(TILE * n, TILE * (n + 1), unit) + unit / 2 for n in (i, j))
+        rows, columns = (np.arange(LATENT * r.start, LATENT * r.stop, unit) + unit / 2 for r in window)
         gsd = torch.from_numpy(np.log2(gsd_at(self.level, rows)).astype(np.float32))
         lat, lon = pixel_to_position(self.level, rows[:, None], columns[None, :])
         position = torch.from_numpy(unit_vectors(*np.broadcast_arrays(lat, lon)))
-        coarse, colour = self._coarse(i, j)
-        cell = _Cell(gsd[:, None].expand(-1, len(columns)).clone(), position, self._shares(i, j), coarse, colour)
-        self._cells[i, j] = cell
-        while len(self._cells) > _KEPT_CELLS:
-            self._cells.popitem(last=False)
-        return cell
+        fields = _Fields(
+            gsd[:, None].expand(-1, len(columns)), position, self._shares(*window), *self._coarse(*window),
+            *self._known(*window),
+        )  # fmt: skip
+        self._fields[i, j] = fields
+        while len(self._fields) > _KEPT_FIELDS:
+            self._fields.popitem(last=False)
+        return fields
 
-    def _shares(self, i: int, j: int) -> Tensor:
+    def _shares(self, rows: range, columns: range) -> Tensor:
         if not self.request.regions:
             return torch.ones(1, 1, 1)
-        rows, columns = (np.arange(CELL * n, CELL * (n + 1), dtype=np.float64) + 0.5 for n in (i, j))
-        shares = np.zeros((1 + len(self.request.regions), CELL, CELL), np.float32)
-        left = np.ones((CELL, CELL), np.float32)
+        i, j = (np.asarray(r, np.float64) + 0.5 for r in (rows, columns))
+        shares = np.zeros((1 + len(self.request.regions), len(i), len(j)), np.float32)
+        left = np.ones(shares.shape[1:], np.float32)
         for n in range(len(self.request.regions), 0, -1):
-            mask = self.request.regions[n - 1][0].mask(rows, columns, self.size)
+            mask = self.request.regions[n - 1][0].mask(i, j, self.size)
             if mask is not None:
                 shares[n] = left * mask
                 left = left * (1 - mask)
         shares[0] = left
         return torch.from_numpy(shares)
 
-    @torch.no_grad()
-    def _coarse(self, i: int, j: int) -> tuple[Tensor, Tensor]:
-        """Latents of the coarser image brought to this level, and the colours that average to it."""
+    def _coarse(self, rows: range, columns: range) -> tuple[Tensor, Tensor]:
+        """Latents of the coarser image brought to this level, and that image."""
         if self.coarser is None:
             return torch.zeros(int(self._vae.config.latent_channels), 1, 1), torch.zeros(3, 1, 1)
         halo = self._vae.receptive_field[0] + _BICUBIC
-        side = CELL + 2 * halo
         # A latent covers 4 px, as a pixel two levels up does.
-        image = self.coarser(Window(self.level - 2, CELL * i - halo, CELL * j - halo, side, side))
+        window = Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
+        image = self.request.known.blended(self.coarser, window)
         latents = encode_tiled(self._vae, _as_tensor(enlarged(image, COARSE_FACTOR)))[0].float().cpu()
         inner = (..., slice(halo, -halo), slice(halo, -halo))
-        return latents[inner].clone(), colours(self._vae, _as_tensor(image)[inner])[0]
+        return latents[inner].clone(), torch.from_numpy(image).permute(2, 0, 1).float()[inner].clone()
+
+    def _known(self, rows: range, columns: range) -> tuple[Tensor, Tensor]:
+        """Latents of known pixels, and which of them are known."""
+        channels = int(self._vae.config.latent_channels)
+        if not self._knows:
+            return torch.zeros(channels, 1, 1), torch.zeros(1, 1, 1)
+        halo = self._vae.receptive_field[0]
+        window = Window(self.level, *(LATENT * n for n in (rows.start, columns.start, len(rows), len(columns)))).grown(
+            LATENT * halo
+        )
+        found = self.request.known.pixels(window)
+        inner = (..., slice(halo, -halo), slice(halo, -halo))
+        mask = None if found is None else known_latents(found[1], window.shape, LATENT)[0][inner]
+        if found is None or mask is None or not mask.any():
+            return torch.zeros(channels, len(rows), len(columns)), torch.zeros(1, len(rows), len(columns))
+        latents = encode_tiled(self._vae, _as_tensor(filled(*found)))[0].float().cpu()
+        return latents[inner] * mask, mask
 
 
 def colours(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
@@ -243,12 +304,3 @@ def _spread(x: Tensor) -> Tensor:
 
 def _as_tensor(image: Image) -> Tensor:
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)
-
-
-def _joined(values: Sequence[Tensor], dim: int) -> Tensor:
-    return values[0] if values[0].shape[-2:] == (1, 1) or len(values) == 1 else torch.cat(list(values), dim)
-
-
-def _moved(positions: range) -> range:
-    """From the canvas's coordinates to the world's."""
-    return range(positions.start - _SHIFT, positions.stop - _SHIFT)

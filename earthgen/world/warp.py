@@ -202,19 +202,25 @@ def filled(
         order = np.argsort(tiles, kind="stable")
         bounds = np.flatnonzero(np.diff(tiles[order])) + 1
         for some in np.split(order, bounds):
-            image[at[0][some], at[1][some]] = _interpolated(int(level), row[some], column[some], pixels)
+
+            def read(rows: range, columns: range, level: int = int(level)) -> Image:
+                return pixels(Window(level, rows.start, columns.start, len(rows), len(columns)))
+
+            image[at[0][some], at[1][some]] = interpolated(row[some], column[some], read)
     return image, valid
 
 
-def _interpolated(level: int, row: Floats, column: Floats, pixels: Callable[[Window], Image]) -> Image:
-    """Catmull and Rom's cubic between pixels, at positions counted from pixels' centres: uint8 (n, 3)."""
-    i, u = _split(row)
-    j, v = _split(column)
+def interpolated(row: Floats, column: Floats, read: Callable[[range, range], Image]) -> Image:
+    """Catmull and Rom's cubic between pixels, at positions counted from pixels' centres: uint8 (n, 3).
+
+    `read` gives the pixels of some rows and columns, those around the positions.
+    """
+    i, u = split(row)
+    j, v = split(column)
     alone = not (u.any() or v.any())
     before, after = (0, 1) if alone else (1, 3)
     top, left = int(i.min()) - before, int(j.min()) - before
-    window = Window(level, top, left, int(i.max()) + after - top, int(j.max()) + after - left)
-    image = pixels(window)
+    image = read(range(top, int(i.max()) + after), range(left, int(j.max()) + after))
     i, j = i - top, j - left
     if alone:
         return image[i, j]
@@ -228,7 +234,7 @@ def _interpolated(level: int, row: Floats, column: Floats, pixels: Callable[[Win
     return np.rint(total.clip(0, 255)).astype(np.uint8)
 
 
-def _split(positions: Floats) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def split(positions: Floats) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The pixel before a position, and how far it is beyond that."""
     nearest = np.rint(positions)
     positions = np.where(np.abs(positions - nearest) < _ON_PIXEL, nearest, positions)

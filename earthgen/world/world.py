@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -20,6 +21,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from earthgen import __version__, weights
+from earthgen.cli.picture import Picture
 from earthgen.conditions import Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
@@ -29,13 +31,13 @@ from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.world.base import Base, BaseMap, averaged, surrounding
 from earthgen.world.cache import TileCache, tile_key
-from earthgen.world.canvas import LatentStore
+from earthgen.world.known import KnownImagery, Raster
 from earthgen.world.noise import whole_number
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
 from earthgen.world.pyramid import CASCADE_STEP, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
-from earthgen.world.rules import Exact
-from earthgen.world.stage import Request, Stage
+from earthgen.world.stage import CELL, ORDER, Request, Sampling, Stage
+from earthgen.world.store import LatentStore
 from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
@@ -46,12 +48,16 @@ FINEST_GSD = 0.3
 """Metres a pixel of the finest images that the bundled model learned from."""
 IMAGINED_LEVEL = 4
 """The level of an imagined planet that is made from noise alone: 9.8 km a pixel."""
-DEFAULT_STEPS = 8
-DEFAULT_TILE = 64
+DEFAULT_STEPS = 6
+"""Of second order: on level 8 they come as near to 40 of first order as 20 of those do (0.9 and 0.7 grey levels), with
+as much detail (8.3, of 8.8)."""
+FIRST_STEPS = 20
+"""Where there is no coarser level that says most."""
+DEFAULT_TILE = CELL
 """Latents."""
-_HALO = 2
-_LATENT_BYTES = 2**28
-_FORMAT = 1
+_LATENT_BYTES = 2**24
+"""Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
+_FORMAT = 2
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 _CONSTANT = ("text", "date", "cloud_cover", "coarse_degradation")
 """Fields of `Conditions` that hold for a whole world."""
@@ -72,17 +78,17 @@ class _Made:
 class World:
     """See the module. Made by `World.open`. May be asked from several threads, which take turns at the network."""
 
-    def __init__(self, request: Request, base: Base | None, chains: Any, made: _Made, cache: TileCache) -> None:
+    def __init__(
+        self, request: Request, base: Base | None, sampling: Mapping[int, Sampling], made: _Made, cache: TileCache
+    ) -> None:
         self.request, self.base, self.cache, self._made = request, base, cache, made
-        self.base_level = IMAGINED_LEVEL if base is None else base.levels[0]
-        self.deepest = DEEPEST - (DEEPEST - self.base_level) % CASCADE_STEP
+        self.base_level = _first_level(base)
+        self.deepest = _last_level(base)
         """The finest level there is."""
         self._lock = threading.RLock()
-        first, later = chains
         self._stages = {
-            level: Stage(request, level, later if level > self.base_level else first, self._above(level))
-            for level in range(self.base_level if base is None else self.base_level + CASCADE_STEP, self.deepest + 1)
-            if (level - self.base_level) % CASCADE_STEP == 0
+            level: Stage(request, level, how, None if level == self.base_level else self.pixels)
+            for level, how in sampling.items()
         }
 
     @classmethod
@@ -94,11 +100,12 @@ class World:
         base: str | Base = "earth",
         conditions: Conditions | None = None,
         regions: StrPath | Mapping[str, Any] | None = None,
-        steps: int = DEFAULT_STEPS,
-        guidance: Guidance | None = None,
+        known: Sequence[StrPath | Scene | Picture] = (),
+        steps: int | Mapping[int, int] | None = None,
+        guidance: Guidance | Mapping[int, Guidance] | None = None,
         consistent: bool = True,
         tile: int = DEFAULT_TILE,
-        halo: int | None = None,
+        halo: int = 0,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
     ) -> World:
@@ -112,92 +119,93 @@ class World:
             conditions: What holds everywhere: `text`, `date`, `cloud_cover`, `coarse_degradation`.
             regions: A GeoJSON FeatureCollection, or its file, whose features carry `prompt`, `date` or `cloud_cover`
                 of their polygon (`earthgen.world.regions`). Later features lie over earlier ones.
-            steps: Denoising steps of each level.
-            guidance: A weight for each condition. None: 1 where there is a coarser level, which says most, and
-                `Guidance()` for the first level of an imagined planet.
+            known: Imagery that is there as it is, down to its own resolution, and that the world grows around: files
+                with CRS, of 8-bit RGB with or without nodata or alpha, of any size; or scenes; or what
+                `earthgen.cli.picture.Picture.open` makes of a file with other bands. Later ones lie over earlier ones.
+            steps: Denoising steps of each level, or of some levels by number. None, and for the others:
+                `DEFAULT_STEPS`, and `FIRST_STEPS` for the first level of an imagined planet.
+            guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
+                there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
             consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from.
-            tile: Latents a side of the canvas's tiles, a power of two. Larger ones cost less a pixel of a large window
-                and more for a single tile.
-            halo: Latents around a tile that the network sees for each step (`earthgen.world.rules.Exact`): up to its
-                receptive radius, more is more exact. None: 2, or what fits the network's grid.
+            tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
+                window and more for a single tile.
+            halo: Latents that the network sees for each step around a tile and what it is decoded from
+                (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
 
         Raises:
             ArgumentError: An argument breaks a rule, or the model's latents are not of 4 px.
             WeightsError: The model is missing or damaged.
+            DataError: A file of `known` cannot be read.
         """
         whole_number("seed", seed, -(2**63), 2**64 - 1)
-        whole_number("steps", steps, 1, 1000)
-        whole_number("tile", tile, 1, world_size(IMAGINED_LEVEL) // 4)
+        whole_number("tile", tile, CELL, world_size(IMAGINED_LEVEL) // LATENT)
         if tile & (tile - 1):
             raise ArgumentError("tile", "must be a power of two", tile)
         asked = _checked(conditions)
-        if guidance is not None and not isinstance(guidance, Guidance):
-            raise ArgumentError("guidance", "must be an earthgen.Guidance, or None", guidance)
         collection = {"features": []} if regions is None else read_regions(regions)
         found = regions_of(collection, asked)
         if isinstance(base, str) and base not in ("earth", "imagined"):
             raise ArgumentError("base", 'must be "earth", "imagined" or a Base', base)
         ground: Base | None = base if not isinstance(base, str) else BaseMap() if base == "earth" else None
+        first, last = _first_level(ground), _last_level(ground)
+        levels = range(first if ground is None else first + CASCADE_STEP, last + 1, CASCADE_STEP)
+        counts = _by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | _alone(ground, FIRST_STEPS))
+        for count in counts.values():
+            whole_number("steps", count, 1, 1000)
+        plain = {level: Guidance.uniform(1.0) for level in levels} | _alone(ground, Guidance())
+        weighing = _by_level("guidance", guidance, levels, plain)
+        for weight in weighing.values():
+            if not isinstance(weight, Guidance):
+                raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
+        rasters = [Raster(one, first, last) for one in _several(known)]
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
-        # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
-        earth = import_module("earthgen.pipelines.earth")
-        if isinstance(model, earth.EarthPipeline):
-            pipe, name, sha = model, "", ""
-            identity = _fingerprint(pipe)
-        else:
-            folder = weights.resolve(model)
-            pipe = earth.EarthPipeline.from_pretrained(model)
-            name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
-            identity = sha = weights.model_sha256(folder)
-            pipe = pipe.to(device or _default_device())
+        pipe, name, sha = _loaded(model, device)
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
-        sigmas = tuple(sorted(set(pipe.set_noise_levels(steps, "cpu")), reverse=True))
-        grid = int(pipe.unet.grid)
-        if halo is None:
-            halo = next(n for n in range(_HALO, _HALO + grid) if n * steps % grid == 0)
-        # All steps at once: a tile then needs no other, and the halo may be narrow.
-        rule = Exact(tile, halo, grid, steps_at_once=len(sigmas) - 1)
-        device_type = pipe._execution_device.type
+        sampling = {}
+        for level in levels:
+            sigmas = tuple(sorted(set(pipe.set_noise_levels(counts[level], "cpu")), reverse=True))
+            sampling[level] = Sampling(sigmas, weighing[level])
 
         def told(what: Conditions) -> Any:
             side = pipe.grid
             tensors = conditioning_of([what], side, side, side, pipe.vae, pipe.text_encoder, pipe.tokenizer)
             return tensors.to(pipe._execution_device, pipe.unet.dtype)
 
-        first, later = guidance or Guidance(), guidance or Guidance.uniform(1.0)
         about: dict[str, Any] = {"base": "imagined" if ground is None else ground.key, "consistent": consistent}
         about |= {} if regions is None else {"regions": collection["features"]}
+        about |= {"known": [{"name": r.name, "sha256": r.digest} for r in rasters]} if rasters else {}
+        about |= {"steps": {str(level): n for level, n in counts.items()}} if len(set(counts.values())) > 1 else {}
         what = asked.to_dict() | {"world": about}
         key = {
             "format": _FORMAT,
-            "model": identity,
-            "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), device_type],
+            "model": sha or _fingerprint(pipe),
+            "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type],
             "seed": seed % 2**64,
             "asked": what,
-            "guidance": [asdict(first), asdict(later)],
-            "sigmas": sigmas,
-            "rule": asdict(rule),
+            "sampling": {level: asdict(how) for level, how in sampling.items()},
+            "canvas": [tile, halo, ORDER],
         }
         request = Request(
             pipe=pipe,
             seed=seed,
             asked=told(asked),
             regions=tuple((region, told(region.conditions)) for region in found),
-            sigmas=sigmas,
-            rule=rule,
+            tile=tile,
+            halo=halo,
+            known=KnownImagery(rasters, cache),
             consistent=consistent,
             placed=ground is not None,
             key=hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32],
             store=LatentStore(_LATENT_BYTES),
         )
-        chains = [lambda given, w=w: earth.guidance_chain(given, w) for w in (first, later)]
-        made = _Made(name, sha, type(pipe.scheduler).__name__, len(sigmas) - 1, later, what)
-        return cls(request, ground, chains, made, cache)
+        scheduler = f"{type(pipe.scheduler).__name__}, order {ORDER}"
+        made = _Made(name, sha, scheduler, max(counts.values()), weighing[last], what)
+        return cls(request, ground, sampling, made, cache)
 
     def tile(self, z: int, x: int, y: int) -> Image:
         """Pixels of an XYZ tile, uint8 (256, 256, 3), read-only. `x` goes around the world.
@@ -220,7 +228,7 @@ class World:
         if window.level > self.deepest:
             raise ArgumentError("window.level", f"must be at most {self.deepest}", window.level)
         if self.base is not None and window.level in self.base.levels:
-            return self.base.pixels(window)
+            return self.request.known.laid(self.base.pixels, window)
 
         def read(rows: range, columns: range) -> Image:
             part = Window(window.level, rows.start, columns.start, len(rows), len(columns))
@@ -332,14 +340,11 @@ class World:
             rule = f"must not have pixels finer than {finest}"
             raise ArgumentError("transform", rule, tuple(grid.transform)[:6])
 
-    def _above(self, level: int) -> Any:
-        return None if level == self.base_level else self.pixels
-
     def _tile(self, tile: Tile) -> Image:
         """A tile by its name, from the cache or computed. The lock comes first, so that no two wait for each other."""
         z, x, y = tile
         if self.base is not None and z in self.base.levels:
-            return self.base.pixels(tile.window)
+            return self.pixels(tile.window)
         key = tile_key(self.request.key, z, y, x)
         if (found := self.cache.get(key)) is not None and found.shape == (TILE, TILE, 3):
             return found
@@ -375,6 +380,50 @@ def _checked(conditions: Conditions | None) -> Conditions:
         rule = f"must be of what can hold everywhere, {', '.join(_CONSTANT)}"
         raise ArgumentError("conditions", rule, ", ".join(sorted(given)))
     return conditions
+
+
+def _first_level(base: Base | None) -> int:
+    """The level that all others are made from."""
+    return IMAGINED_LEVEL if base is None else base.levels[0]
+
+
+def _last_level(base: Base | None) -> int:
+    return DEEPEST - (DEEPEST - _first_level(base)) % CASCADE_STEP
+
+
+def _alone(base: Base | None, value: Any) -> dict[int, Any]:
+    """What holds for a level that is made from noise alone."""
+    return {} if base is not None else {IMAGINED_LEVEL: value}
+
+
+def _by_level(name: str, given: Any, levels: range, default: dict[int, Any]) -> dict[int, Any]:
+    """One value for all levels, or some by number in place of the defaults."""
+    if given is None:
+        return default
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(levels, given)
+    if set(given) - set(levels):
+        raise ArgumentError(name, f"must be by level, of {list(levels)}", sorted(set(given) - set(levels)))
+    return default | dict(given)
+
+
+def _several(known: Any) -> list[Any]:
+    if isinstance(known, (str, os.PathLike)) or not isinstance(known, Sequence):
+        raise ArgumentError("known", "must be a list of files or scenes", known)
+    return list(known)
+
+
+def _loaded(model: Any, device: str | None) -> tuple[Any, str, str]:
+    """A pipeline with its name and checksum, which one that is given as it is has not."""
+    if isinstance(model, (str, os.PathLike)):
+        folder = weights.resolve(model)
+        # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
+        pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model)
+        name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
+        return pipe.to(device or _default_device()), name, weights.model_sha256(folder)
+    if not all(hasattr(model, name) for name in ("unet", "vae", "set_noise_levels")):
+        raise ArgumentError("model", "must be a name, a folder or an EarthPipeline", model)
+    return model, "", ""
 
 
 def _default_device() -> str:

@@ -37,6 +37,8 @@ PURE: list[Rule] = [
     Exact(12, 4, grid=2, steps_at_once=3),
     Exact(8, 2, grid=2),
     Exact(8, 1, grid=2, steps_at_once=4),
+    Exact(8, 4, grid=2, rim=3),
+    Exact(8, 0, grid=2, steps_at_once=4, rim=5),
     InfiniteDiffusion(16, 8, 2),
     InfiniteDiffusion(12, 6, 3),
     MetaEarth(16),
@@ -148,6 +150,94 @@ def test_the_denoiser_itself() -> None:
         x = x + (b - a) * velocity(x, a, [], [])
     top, left = rows.start - rim_rows.start, columns.start - rim_columns.start
     assert torch.allclose(tiled, x[0, :, top : top + 24, left : left + 24], atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [Exact(8, 4, grid=2, rim=3), Exact(8, 3, steps_at_once=4, rim=4)], ids=str)
+def test_a_tile_with_its_rim_is_the_plane_there(rule: Exact) -> None:
+    tiled = canvas(rule)
+    for i, j in ((0, 0), (-2, 3)):
+        rows, columns = (range(8 * n - rule.rim, 8 * n + 8 + rule.rim) for n in (i, j))
+        assert torch.allclose(tiled.tile(i, j), untiled(rows, columns), atol=1e-5)
+        inner = (slice(None), slice(rule.rim, -rule.rim), slice(rule.rim, -rule.rim))
+        assert torch.equal(tiled.tile(i, j)[inner], tiled.sample(range(8 * i, 8 * i + 8), range(8 * j, 8 * j + 8)))
+
+
+def test_a_rim_alone_does_for_a_halo() -> None:
+    """A latent deep inside its window does not see the window's border."""
+    whole = untiled(range(8), range(8))
+    errors = [
+        (canvas(Exact(8, 0, steps_at_once=4, rim=rim)).sample(range(8), range(8)) - whole).abs().max().item()
+        for rim in (0, 2, 4, STEPS * RADIUS)
+    ]
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[3] < 1e-5
+
+
+# Latents that are known
+
+
+def known(rows: range, columns: range) -> tuple[Tensor, Tensor]:
+    """Some latents by their place, and which."""
+    i, j = torch.arange(rows.start, rows.stop)[:, None], torch.arange(columns.start, columns.stop)
+    return torch.stack([(i * 0.3).sin() + j * 0.01, (i - j) * 0.02]), ((i + 2) % 17 < 5) & ((j - 9) % 20 < 7)
+
+
+def put_back(x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
+    result = []
+    for one, r, c in zip(x, rows, columns, strict=True):
+        value, mask = known(r, c)
+        result.append(torch.where(mask, (1 - sigma) * value + sigma * noise(r, c), one))
+    return torch.stack(result)
+
+
+@pytest.mark.parametrize("rule", [PURE[0], PURE[2], PURE[8], PURE[5]], ids=str)
+def test_known_latents_are_there_and_the_rest_sees_them(rule: Rule) -> None:
+    filled = canvas(rule, settled=put_back)
+    found = filled.sample(ROWS, COLUMNS)
+    value, mask = known(ROWS, COLUMNS)
+    assert torch.allclose(found[:, mask], value[:, mask], atol=1e-6)
+    free = canvas(rule).sample(ROWS, COLUMNS)
+    assert ((found - free).abs()[:, ~mask] > 1e-3).any()
+    again = canvas(rule, settled=put_back)
+    assert torch.equal(again.sample(ROWS[9:20], COLUMNS[11:30]), found[:, 9:20, 11:30])
+
+
+def test_known_latents_on_a_plane_without_tiles() -> None:
+    margin = STEPS * RADIUS
+    rows, columns = (range(r.start - margin, r.stop + margin) for r in (ROWS, COLUMNS))
+    x, velocity = noise(rows, columns)[None], Local()
+    for a, b in pairwise(SIGMAS):
+        x = put_back(x + (b - a) * velocity(x, a, [rows], [columns]), b, [rows], [columns])
+    found = canvas(PURE[0], settled=put_back).sample(ROWS, COLUMNS)
+    assert torch.allclose(found, x[0, :, margin:-margin, margin:-margin], atol=1e-5)
+    with pytest.raises(ArgumentError, match="`settled` must be left out"):
+        canvas(MultiDiffusion(16), settled=put_back)
+
+
+# Order 2
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_error_falls_with_the_order(order: int) -> None:
+    """Of dx/dσ = 3 x, on steps that are not alike."""
+
+    def error(steps: int) -> float:
+        sigmas = [(1 - n / steps) ** 1.3 for n in range(steps + 1)]
+        rule = Exact(4, 1, steps_at_once=steps)
+        found = Canvas(lambda x, *_: 3 * x, noise, sigmas, rule, order=order).sample(range(4), range(4))
+        return float((found - noise(range(4), range(4)) * np.exp(-3)).abs().max())
+
+    assert error(32) / error(64) == pytest.approx(2**order, rel=0.15)
+
+
+def test_order_2_sees_the_same_plane_in_any_tile() -> None:
+    one, other = (canvas(Exact(tile, RADIUS, steps_at_once=STEPS), order=2) for tile in (8, 14))
+    assert torch.allclose(one.sample(ROWS, COLUMNS), other.sample(ROWS, COLUMNS), atol=1e-5)
+    assert not torch.allclose(one.sample(ROWS, COLUMNS), canvas(one.rule).sample(ROWS, COLUMNS), atol=1e-2)
+    with pytest.raises(ArgumentError, match="`order`"):
+        canvas(MultiDiffusion(16), order=2)
+    with pytest.raises(ArgumentError, match="`order`"):
+        canvas(PURE[0], order=3)
 
 
 # Pure functions of the place
@@ -499,6 +589,7 @@ def test_windows_shrink_by_the_halo_to_the_next_multiple_of_the_grid() -> None:
         (lambda: Exact(16, 1, grid=4, steps_at_once=3), "halo"),
         (lambda: Exact(16, -4), "halo"),
         (lambda: Exact(16, 4, grid=0), "grid"),
+        (lambda: Exact(16, 4, grid=4, rim=3), "rim"),
         (lambda: Exact(16, 4, steps_at_once=0), "steps_at_once"),
         (lambda: Exact(16.5, 4), "tile"),  # type: ignore[arg-type]
         (lambda: InfiniteDiffusion(16, 32), "stride"),

@@ -61,8 +61,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def opened(pipe: Any, folder: Path, **options: Any) -> World:
-    given = {"seed": 7, "base": Painted(), "steps": 1, "tile": 64, "halo": 4, "cache": folder}
-    return World.open(model=pipe, **(given | options))
+    given = {"seed": 7, "base": Painted(), "model": pipe, "steps": 1, "cache": folder}
+    return World.open(**(given | options))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def world(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def stepped(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """With more than one step, so that tiles need their neighbours of the step before."""
+    """With more than one step."""
     return opened(pipe, tmp_path_factory.mktemp("stepped"), steps=2)
 
 
@@ -105,7 +105,7 @@ def test_another_process_and_no_cache_give_the_same(stepped: World, tmp_path: Pa
         f"w = t.opened(t.tiny_pipeline(), Path({str(tmp_path)!r}), steps=2);"
         "print(hashlib.sha256(w.tile(t.LEVEL, 15, 3).tobytes()).hexdigest())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == hashlib.sha256(stepped.tile(LEVEL, 15, 3).tobytes()).hexdigest()
 
@@ -259,10 +259,15 @@ def test_bad_tiles_and_grids(world: World) -> None:
         ("seed", {"seed": 1.5}),
         ("base", {"base": "mars"}),
         ("steps", {"steps": 0}),
+        ("steps", {"steps": {5: 3}}),
+        ("steps", {"steps": {4: 0}}),
         ("tile", {"tile": 48}),
-        ("halo", {"halo": 3}),
+        ("tile", {"tile": 32}),
         ("conditions", {"conditions": Conditions(gsd=3.0)}),
         ("guidance", {"guidance": 3.0}),
+        ("guidance", {"guidance": {4: None}}),
+        ("known", {"known": "one.tif"}),
+        ("model", {"model": 7}),
         ("regions", {"regions": "nowhere.geojson"}),
         ("regions", {"regions": {"type": "Feature"}}),
     ],

@@ -1,0 +1,351 @@
+"""Imagery that a user knows, laid into a world: at its own level and the coarser ones it is there as it is.
+
+A raster of any CRS and resolution is brought to the pyramid at the level of its own resolution, tile by tile, each
+pixel on its own; coarser levels are averages of that. Its own level is the generated one nearest to its resolution, so
+it is never enlarged or reduced by more than 2 on the way. Below, the world is made from it.
+
+Where it ends, its colours seldom are those of the world around it. So what a level is made from (the coarser level) is
+brought towards them over a few pixels, and as every level does so in turn, the transition is as wide as the raster is
+large (Burt and Adelson 1983, with the cascade for the pyramid).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from pyproj import Transformer
+from rasterio.crs import CRS
+from rasterio.windows import Window as Block
+from scipy.ndimage import correlate1d
+
+from earthgen import geo
+from earthgen.cli.picture import Picture
+from earthgen.conditions import COARSE_FACTOR
+from earthgen.errors import ArgumentError
+from earthgen.models.inputs import filled
+from earthgen.output.atomic import StrPath
+from earthgen.output.scene import Scene
+from earthgen.world.base import averaged
+from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.projection import (
+    HALF_SIDE,
+    MAX_LEVEL,
+    TILE,
+    WEB_MERCATOR,
+    Floats,
+    pixel_to_mercator,
+    pixel_to_position,
+    position_to_pixel,
+    world_size,
+)
+from earthgen.world.pyramid import CASCADE_STEP, Tile, Window
+from earthgen.world.warp import interpolated, parsed_crs, split
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Pixels = tuple[Image, Mask]
+"""uint8 (height, width, 3), and which of them are known, (height, width); what the others hold means nothing."""
+
+REACH = 12
+"""Coarser pixels around a raster that take on something of its colours."""
+_SIGMA = REACH / 3
+_OUTLINE = 33
+"""Points a side at which a raster's pixels are looked up to find where it lies."""
+_CHUNK = 1 << 20
+
+
+class Source(Protocol):
+    """A raster whose parts can be read."""
+
+    height: int
+    width: int
+    crs: CRS | None
+    transform: Affine | None
+
+    def read(self, rows: range, columns: range, /) -> Pixels: ...
+
+
+class _File:
+    """A file of any size, read by windows."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self.height, self.width = picture.height, picture.width
+        self.crs, self.transform = picture.crs, picture.transform
+
+    def read(self, rows: range, columns: range, /) -> Pixels:
+        with self._picture.opened() as source:
+            return self._picture.read(source, Block(columns.start, rows.start, len(columns), len(rows)))
+
+
+class _Scene:
+    """An image in memory."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._image = scene.image
+        self.height, self.width, self.crs, self.transform = scene.height, scene.width, scene.crs, scene.transform
+
+    def read(self, rows: range, columns: range, /) -> Pixels:
+        image = self._image[rows.start : rows.stop, columns.start : columns.stop]
+        return image, np.ones(image.shape[:2], bool)
+
+
+class Raster:
+    """One raster, as tiles of the pyramid.
+
+    Raises:
+        ArgumentError: It has no CRS, lies beyond the map, or is coarser than what the world begins with.
+        DataError: It cannot be read.
+    """
+
+    def __init__(self, given: StrPath | Scene | Picture, first: int, deepest: int) -> None:
+        if isinstance(given, Scene):
+            self.name, self._source, self.digest = "scene", _Scene(given), hashlib.sha256(given.image).hexdigest()
+        else:
+            picture = given if isinstance(given, Picture) else Picture.open(Path(given), None, None)
+            self.name, self._source, self.digest = picture.path.name, _File(picture), _digest(picture)
+        crs, t = self._source.crs, self._source.transform
+        if crs is None or t is None:
+            raise ArgumentError("known", "must say where it lies: a CRS and a transform", self.name)
+        if not abs(t.determinant) > 0:
+            raise ArgumentError("known", "must have a transform that can be inverted", f"{self.name} {tuple(t)[:6]}")
+        self._crs = parsed_crs(crs)
+        self._inverse = ~t
+        self._from_degrees = Transformer.from_crs(geo.WGS84, ProjCRS.from_wkt(self._crs.to_wkt()), always_xy=True)
+        self._period = 360.0 if self._crs.is_geographic else 2 * HALF_SIDE if self._crs == WEB_MERCATOR else None
+        self._middle = (t @ (self._source.width / 2, self._source.height / 2))[0]
+        self._top, self._left, self._bottom, self._right = self._outline()
+        level = self._nearest_level()
+        self.level = first + CASCADE_STEP * round((level - first) / CASCADE_STEP)
+        """The finest at which it is known, unless the world ends before."""
+        if self.level < first:
+            rule = f"must have pixels about as fine as level {first} of the map, where the world begins, or finer"
+            raise ArgumentError("known", rule, f"{self.name}, of level {level:.1f}")
+        self.level = min(self.level, deepest)
+        self._read_level = min(max(math.ceil(level - 1e-6), self.level), MAX_LEVEL)
+
+    def reaches(self, window: Window) -> bool:
+        """Whether it may have pixels there; False for sure where it has none."""
+        size = world_size(window.level)
+        scale = size / TILE
+        if window.bottom <= self._top * scale or window.top >= self._bottom * scale:
+            return False
+        # The first copy of it, going around the world, that ends beyond the window's left edge.
+        turns = math.floor((window.left - self._right * scale) / size) + 1
+        return self._left * scale + turns * size < window.right
+
+    def tile(self, tile: Tile, cache: TileCache) -> Pixels | None:
+        """Its pixels of a tile; None where it has none."""
+        if not self.reaches(tile.window):
+            return None
+        if tile.z > self.level:  # of use for coarser ones alone
+            return self._made(tile, cache)
+        key = tile_key("known", self.digest, *tile)
+        if (kept := cache.get(key)) is None or kept.shape != (TILE, TILE, 4):
+            image, known = self._made(tile, cache) or (
+                np.zeros((TILE, TILE, 3), np.uint8),
+                np.zeros((TILE, TILE), bool),
+            )
+            kept = np.dstack([image, known.astype(np.uint8)])
+            cache.put(key, kept)
+        return (kept[..., :3], kept[..., 3] > 0) if kept[..., 3].any() else None
+
+    def _made(self, tile: Tile, cache: TileCache) -> Pixels | None:
+        """A tile from the raster, or as the mean of the finer ones; a pixel is known if all four of it are."""
+        if tile.z == self._read_level:
+            return self._sampled(tile)
+        z, x, y = tile
+        image, known = np.zeros((2 * TILE, 2 * TILE, 3), np.uint8), np.zeros((2 * TILE, 2 * TILE), bool)
+        for i in (0, 1):
+            for j in (0, 1):
+                if (part := self.tile(Tile(z + 1, 2 * x + j, 2 * y + i), cache)) is not None:
+                    at = slice(TILE * i, TILE * (i + 1)), slice(TILE * j, TILE * (j + 1))
+                    image[at], known[at] = part
+        return averaged(image), known.reshape(TILE, 2, TILE, 2).all((1, 3))
+
+    def _sampled(self, tile: Tile) -> Pixels | None:
+        """Each pixel on its own, interpolated between the raster's. Known where the four around it are."""
+        rows, columns = (np.arange(n, n + TILE)[:, None] + 0.5 for n in (tile.window.top, tile.window.left))
+        row, column = self._positions(tile.z, rows, columns.T)
+        height, width = self._source.height, self._source.width
+        with np.errstate(invalid="ignore"):
+            inside = (row >= -0.5) & (row <= height - 0.5) & (column >= -0.5) & (column <= width - 0.5)
+        if not inside.any():
+            return None
+        r, c = row[inside].clip(0, height - 1), column[inside].clip(0, width - 1)
+        blocks: list[tuple[range, range, Mask]] = []
+
+        def read(rows: range, columns: range) -> Image:
+            """With the outermost pixels repeated, and unknown ones as those nearest to them."""
+            i, j = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+            image, valid = self._source.read(range(int(i[0]), int(i[-1]) + 1), range(int(j[0]), int(j[-1]) + 1))
+            around = np.ix_(i - i[0], j - j[0])
+            blocks.append((rows, columns, valid[around]))
+            return filled(image, valid)[around]
+
+        image, known = np.zeros((TILE, TILE, 3), np.uint8), np.zeros((TILE, TILE), bool)
+        image[inside] = interpolated(r, c, read)
+        ((rows_read, columns_read, valid),) = blocks
+        (i, u), (j, v) = split(r), split(c)
+        i, j = i - rows_read.start, j - columns_read.start
+        below, beside = i + (u > 0), j + (v > 0)
+        known[inside] = valid[i, j] & valid[below, j] & valid[i, beside] & valid[below, beside]
+        return (image, known) if known.any() else None
+
+    def _positions(self, level: int, rows: Floats, columns: Floats) -> tuple[Floats, Floats]:
+        """Pixel coordinates of the pyramid → of the raster, counted from pixels' centres; not finite for no place."""
+        if self._crs == WEB_MERCATOR:
+            x, y = np.broadcast_arrays(*pixel_to_mercator(level, rows, columns))
+        else:
+            lat, lon = np.broadcast_arrays(*pixel_to_position(level, rows, columns))
+            x, y = self._from_degrees.transform(lon, lat)
+        if self._period is not None:
+            half = self._period / 2
+            x = x - self._period * np.floor((x - self._middle + half) / self._period)
+        t = self._inverse
+        return t.d * x + t.e * y + t.f - 0.5, t.a * x + t.b * y + t.c - 0.5
+
+    def _on_map(self, rows: Floats, columns: Floats) -> tuple[Floats, Floats]:
+        """The raster's pixel coordinates → level 0's, as (rows, columns). NaN where they are of no place."""
+        t = ~self._inverse
+        x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+        lon, lat = self._from_degrees.transform(x, y, direction="INVERSE")
+        shown = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
+        row, column = position_to_pixel(0, np.where(shown, lat, 0), np.where(shown, lon, 0))
+        return np.where(shown, row, np.nan), column
+
+    def _outline(self) -> tuple[float, float, float, float]:
+        """Level 0's rows and columns that hold it: top, left, bottom, right. Columns may reach beyond the map."""
+        at = np.linspace(0, 1, _OUTLINE)
+        height, width = self._source.height, self._source.width
+        middle = self._on_map(np.array([height / 2]), np.array([width / 2]))
+        row, column = self._on_map(*np.meshgrid(height * at, width * at, indexing="ij"))
+        shown = np.isfinite(row)
+        if not (shown.any() and np.isfinite(middle[0]).all()):
+            raise ArgumentError("known", "must lie somewhere on the Earth", self.name)
+        row = np.clip(row[shown], -TILE, 2 * TILE)
+        column = (column[shown] - middle[1][0] + TILE / 2) % TILE - TILE / 2 + middle[1][0]
+        top, bottom, left, right = row.min(), row.max(), column.min(), column.max()
+        if bottom <= 0 or top >= TILE:
+            raise ArgumentError("known", "must reach the map, which ends at 85.0511 N and S", self.name)
+        # Between the points that were looked up its edges may be bent.
+        down, across = ((high - low) / _OUTLINE for low, high in ((top, bottom), (left, right)))
+        return float(top - down), float(left - across), float(bottom + down), float(right + across)
+
+    def _nearest_level(self) -> float:
+        """The level, with fractions, whose pixels are as large as the raster's in its middle."""
+        y, x = self._source.height / 2, self._source.width / 2
+        row, column = self._on_map(np.array([y, y, y + 1]), np.array([x, x + 1, x]))
+        column = (column - column[0] + TILE / 2) % TILE - TILE / 2
+        (r1, c1), (r2, c2) = ((row[n] - row[0], column[n]) for n in (1, 2))
+        area = abs(r1 * c2 - r2 * c1)
+        if not (math.isfinite(area) and area > 0):
+            raise ArgumentError("known", "must have pixels of some size on the Earth", self.name)
+        return -math.log2(area) / 2
+
+
+class KnownImagery:
+    """Rasters laid over each other, the last on top. May be asked by several threads."""
+
+    def __init__(self, rasters: Sequence[Raster], cache: TileCache) -> None:
+        self._rasters, self._cache = tuple(rasters), cache
+        self._lock = threading.RLock()  # GDAL's datasets and pyproj's transformers are for one thread at a time
+
+    def knows(self, level: int) -> bool:
+        """Whether anything is known at a level."""
+        return any(level <= raster.level for raster in self._rasters)
+
+    def pixels(self, window: Window) -> Pixels | None:
+        """What is known of a window of any level; None for nothing."""
+        rasters = [r for r in self._rasters if window.level <= r.level and r.reaches(window)]
+        if not rasters:
+            return None
+        image, known = np.zeros((*window.shape, 3), np.uint8), np.zeros(window.shape, bool)
+        for raster in rasters:
+            for tile in window.tiles():
+                part = tile.window.intersect(window)
+                assert part is not None  # it meets the window
+                if not raster.reaches(part):
+                    continue
+                with self._lock:
+                    found = raster.tile(tile.wrapped, self._cache)
+                if found is None:
+                    continue
+                into, of = part.slices_in(window), part.slices_in(tile.window)
+                here = found[1][of]
+                image[into][here] = found[0][of][here]
+                known[into] |= here
+        return (image, known) if known.any() else None
+
+    def pasted(self, image: Image, window: Window) -> Image:
+        """An image of a window with what is known of it in its place."""
+        found = self.pixels(window)
+        return image if found is None else np.where(found[1][..., None], found[0], image)
+
+    def blended(self, pixels: Callable[[Window], Image], window: Window) -> Image:
+        """A window with known colours in their place, and those around them brought towards them.
+
+            b = c + min(1, 2 G a) (G a (k - c)) / (G a)
+
+        c is what `pixels` gives of it, k and a the mean of what is known of each pixel and which part of it that is, G
+        a Gaussian that ends after `REACH` pixels. Half of its weight is known at a straight border, so colours are
+        the known ones there. A function of each place alone.
+        """
+        wide = window.grown(REACH)
+        found = self._shares(wide)
+        if found is None:
+            return pixels(window)
+        colour, share = found
+        image = pixels(wide).astype(np.float64)
+        near = _smooth(share)
+        missing = _smooth(share[..., None] * (colour - image)) / np.maximum(near, 1e-9)[..., None]
+        result = image + np.minimum(1, 2 * near)[..., None] * missing
+        result = np.where(share[..., None] == 1, colour, result)[REACH:-REACH, REACH:-REACH]
+        return np.rint(result.clip(0, 255)).astype(np.uint8)
+
+    def laid(self, pixels: Callable[[Window], Image], window: Window) -> Image:
+        """`blended`, with the known pixels of that level as they are."""
+        return self.pasted(self.blended(pixels, window), window)
+
+    def _shares(self, window: Window) -> tuple[Floats, Floats] | None:
+        """Mean colour of what is known of each pixel, and which part of it that is, 0 to 1."""
+        colour, share = np.zeros((*window.shape, 3)), np.zeros(window.shape)
+        if (found := self.pixels(window)) is not None:
+            colour, share = found[0].astype(np.float64), found[1].astype(np.float64)
+        if (found := self.pixels(window.at_level(window.level + CASCADE_STEP))) is not None:
+            cells = window.height, COARSE_FACTOR, window.width, COARSE_FACTOR
+            image, known = found[0].reshape(*cells, 3).astype(np.int64), found[1].reshape(*cells)
+            count = known.sum((1, 3))
+            mean = (image * known[..., None]).sum((1, 3)) / np.maximum(count, 1)[..., None]
+            colour = np.where(count[..., None] > 0, mean, colour)
+            share = np.where(count > 0, count / COARSE_FACTOR**2, share)
+        return (colour, share) if share.any() else None
+
+
+def _smooth(values: Floats) -> Floats:
+    """A Gaussian along rows and columns, the same at a place whatever lies beyond its reach."""
+    kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / _SIGMA) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        values = correlate1d(values, kernel, axis, mode="constant")
+    return values
+
+
+def _digest(picture: Picture) -> str:
+    """Of a file's content, with all files that belong to it (masks, georeference), and how its bands are read."""
+    digest = hashlib.sha256(repr((picture.bands, picture.black_white)).encode())
+    with picture.opened() as source:
+        files = sorted(source.files)
+    for name in files:
+        with Path(name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
