@@ -14,7 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from earthgen.conditions import Box
 from earthgen.errors import ArgumentError
-from earthgen.simulate.event_maps import Candidate, MapEditor, Thing, check_request
+from earthgen.simulate.event_editor import Candidate, MapEditor, Thing
+from earthgen.simulate.event_maps import check_request
 from earthgen.simulate.event_rules import EventRules
 from earthgen.simulate.events import UNKNOWN, Event, Kind, Mask, Plan, Series, check_labels, stream
 

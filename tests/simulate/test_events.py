@@ -14,7 +14,8 @@ from rasterio.features import rasterize
 from earthgen import Box
 from earthgen.errors import ArgumentError
 from earthgen.simulate.event_boxes import box_mask, simulate_boxes
-from earthgen.simulate.event_maps import places_for, simulate_maps
+from earthgen.simulate.event_editor import places_for
+from earthgen.simulate.event_maps import draw_map, simulate_maps
 from earthgen.simulate.event_rules import EventRules
 from earthgen.simulate.events import KINDS, UNKNOWN, Event, Series, stream
 
@@ -215,3 +216,14 @@ def test_layouts_and_their_maps_agree(seed: int, grounded: bool) -> None:
 def test_wrong_arguments_are_refused(call, word: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ArgumentError, match=word):
         call()
+
+
+def test_maps_from_nothing_hold_all_classes_at_places_where_they_may_lie() -> None:
+    labels = draw_map(96, 80, CLASSES, 4, RULES)
+    assert labels.shape == (96, 80) and set(np.unique(labels)) == {0, 1, 2, 3, 4}
+    assert (draw_map(96, 80, CLASSES, 4, RULES) == labels).all() and (
+        draw_map(96, 80, CLASSES, 5, RULES) != labels
+    ).any()
+    assert (draw_map(96, 80, ("land", "water"), 4, RULES) < 2).all()
+    with pytest.raises(ArgumentError, match="ground"):
+        draw_map(96, 80, ("building", "house"), 4)
