@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -25,6 +25,13 @@ _MIN_PART = 0.2
 """Of its area: an object of which less lies in an image is marked as difficult there."""
 
 
+class _Feature(NamedTuple):
+    label: str
+    ring: Points
+    """Not closed, in the file's CRS."""
+    place: str
+
+
 def matches(source: Path) -> bool:
     """Whether a file, or the only one of its kind in a folder, is GeoJSON."""
     return _file(source) is not None
@@ -40,10 +47,11 @@ def read(source: Path, job: Reading) -> LabelledSet:
     file = _file(source)
     if file is None:
         raise DataError(f"{source} is no GeoJSON file (.geojson), nor a folder with one")
-    features = list(_features(job.json(file), file, job))
+    record = job.json(file)
+    features = list(_features(record, file, job))
+    crs = _crs(record, file)
     folder = job.images or (source if source.is_dir() else source.parent)
-    to_image: dict[str, Transformer] = {}
-    crs = _crs(job.json(file), file)
+    projected: dict[str, list[Points]] = {}
     images = []
     for path in pictures_in(folder):
         if path.suffix.lower() not in RASTERS:
@@ -52,9 +60,10 @@ def read(source: Path, job: Reading) -> LabelledSet:
         if image.crs is None:
             job.notes.add("images without a place are left out", str(path))
             continue
-        if image.crs not in to_image:
-            to_image[image.crs] = Transformer.from_crs(crs, CRS.from_user_input(image.crs), always_xy=True)
-        images.append(image.replace(shapes=tuple(_shapes(features, image, to_image[image.crs], job))))
+        if image.crs not in projected:
+            to_image = Transformer.from_crs(crs, CRS.from_user_input(image.crs), always_xy=True)
+            projected[image.crs] = [np.column_stack(to_image.transform(*feature.ring.T)) for feature in features]
+        images.append(image.replace(shapes=tuple(_shapes(features, projected[image.crs], image, job))))
     return job.finish(images)
 
 
@@ -66,22 +75,22 @@ def _file(source: Path) -> Path | None:
 
 
 def _crs(record: Any, file: Path) -> CRS:
-    named = record.get("crs") if isinstance(record, dict) else None
+    named = record.get("crs")
     try:
         return CRS.from_user_input(named["properties"]["name"]) if named else CRS.from_user_input("OGC:CRS84")
     except (CRSError, KeyError, TypeError) as error:
         raise DataError(f"{file}: `crs` is none that is known: {named}") from error
 
 
-def _features(record: Any, file: Path, job: Reading) -> Iterator[tuple[str, Points, str]]:
-    """(class, ring, place) of each polygon."""
+def _features(record: Any, file: Path, job: Reading) -> Iterator[_Feature]:
+    """Each polygon, those of a MultiPolygon one by one."""
     if not isinstance(record, dict) or not isinstance(record.get("features"), list):
         raise DataError(f"{file} must be a FeatureCollection")
     for k, feature in enumerate(record["features"]):
         place = f"{file}, feature {k}"
-        geometry = feature.get("geometry") if isinstance(feature, dict) else None
+        geometry: Any = feature.get("geometry") if isinstance(feature, dict) else None
         kind = geometry.get("type") if isinstance(geometry, dict) else None
-        if kind not in ("Polygon", "MultiPolygon"):
+        if kind not in ("Polygon", "MultiPolygon") or "coordinates" not in geometry:
             job.notes.add("features that are no polygons are left out", f"{place} ({kind})")
             continue
         name = _name(feature.get("properties") or {}, place, job)
@@ -97,7 +106,7 @@ def _features(record: Any, file: Path, job: Reading) -> Iterator[tuple[str, Poin
                 raise DataError(f"{place}: its coordinates are no rings of numbers") from error
             if ring.ndim != 2 or len(ring) < 4 or not np.isfinite(ring).all():
                 raise DataError(f"{place}: a ring needs at least four finite positions")
-            yield name, ring[:-1], place
+            yield _Feature(name, ring[:-1], place)
 
 
 def _name(properties: dict[str, Any], place: str, job: Reading) -> str | None:
@@ -109,24 +118,19 @@ def _name(properties: dict[str, Any], place: str, job: Reading) -> str | None:
     raise DataError(f"{place} says no class in any of {_PROPERTIES}: name the one that all are with `classes`")
 
 
-def _shapes(
-    features: list[tuple[str, Points, str]], image: LabelledImage, transformer: Transformer, job: Reading
-) -> Iterator[Shape]:
+def _shapes(features: list[_Feature], rings: list[Points], image: LabelledImage, job: Reading) -> Iterator[Shape]:
+    """The objects in an image, from rings in its CRS."""
     assert image.transform is not None
     frame = shapely.box(0, 0, image.width, image.height)
-    for name, ring, place in features:
-        x, y = transformer.transform(*ring.T)
-        points = np.column_stack(~image.transform @ (np.asarray(x), np.asarray(y)))
-        if (
-            not np.isfinite(points).all()
-            or (points.max(0) <= 0).any()
-            or (points.min(0) >= (image.width, image.height)).any()
-        ):
+    for feature, ring in zip(features, rings, strict=True):
+        points = np.column_stack(~image.transform @ tuple(ring.T))
+        low, high = points.min(0), points.max(0)
+        if not np.isfinite(points).all() or (high <= 0).any() or (low >= (image.width, image.height)).any():
             continue
         whole = shapely.make_valid(shapely.Polygon(points))
         part = whole.intersection(frame).area
         if part > 0:
-            (x0, y0), (x1, y1) = points.min(0), points.max(0)
-            shape = job.outlined(name, (x0, y0, x1, y1), points, image, place, part < _MIN_PART * whole.area)
+            hard = part < _MIN_PART * whole.area
+            shape = job.outlined(feature.label, (*low, *high), points, image, feature.place, hard, told=False)
             if shape is not None:
                 yield shape

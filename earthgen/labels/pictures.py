@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pyproj import CRS, Geod, Transformer
 from rasterio.errors import RasterioError
 
@@ -90,7 +90,7 @@ def encoded(pixels: NDArray[np.uint8], tags: dict[str, str], suffix: str) -> byt
     """The bytes of a .png, without loss, or a .jpg at quality 95 without chroma subsampling."""
     options: dict[str, Any] = {"format": "PNG"}
     if suffix == ".png" and tags:
-        chunks = options["pnginfo"] = png.PngImagePlugin.PngInfo()
+        chunks = options["pnginfo"] = PngImagePlugin.PngInfo()
         for key, value in tags.items():
             chunks.add_text(key, value)
     if suffix == ".jpg":

@@ -41,6 +41,8 @@ _CUT = "objects that stick out of their image are cut to it"
 _CROSSING = "outlines that cross themselves are made valid"
 _TOLERANCE = 1.0
 """Pixels by which labels stick out for their rounding alone: cut without a word."""
+_UPRIGHT = 0.01
+"""Degrees by which the sides of a horizontal box may turn."""
 _MAIN_PART = 0.9
 """Of its area: an outline in parts is its largest if that is so much of it."""
 
@@ -176,10 +178,11 @@ class Reading:
         image: LabelledImage,
         place: str,
         difficult: bool = False,
+        told: bool = True,
     ) -> Shape | None:
         """An object from the left, top, right and bottom of its box, and its outline if that is known.
 
-        An outline that is a rectangle becomes the box, rotated if it is.
+        An outline that is a rectangle becomes the box, rotated if it is. `told`: whether cutting it is worth a note.
         """
         x0, x1 = sorted((float(edges[0]), float(edges[2])))
         y0, y1 = sorted((float(edges[1]), float(edges[3])))
@@ -187,23 +190,25 @@ class Reading:
             ring = self._valid(_distinct(ring), place)
         if ring is not None:
             of_ring = rectangle(name, ring)
-            if of_ring is not None and of_ring.angle % 90 > 0.01:
+            if of_ring is not None and abs((of_ring.angle + 45) % 90 - 45) > _UPRIGHT:
                 return self.cornered(name, ring, image, place, difficult)
             if of_ring is not None:
                 ring = None
             elif x0 == x1 or y0 == y1:
                 (x0, y0), (x1, y1) = ring.min(0), ring.max(0)
         if x0 == x1 or y0 == y1:
-            return self._left_out(_EMPTY, place)
+            self.notes.add(_EMPTY, place)
+            return None
         out = max(-x0, -y0, x1 - image.width, y1 - image.height)
         x0, x1 = np.clip((x0, x1), 0, image.width).tolist()
         y0, y1 = np.clip((y0, y1), 0, image.height).tolist()
         if x0 == x1 or y0 == y1:
-            return self._left_out(_OUTSIDE, place)
+            self.notes.add(_OUTSIDE, place)
+            return None
         if ring is not None and not inside(ring, image.height, image.width):
             rings = polygons(ring, image.height, image.width)
             ring = rings[0] if rings else None
-        if out > _TOLERANCE:
+        if told and out > _TOLERANCE:
             self.notes.add(_CUT, place)
         self._shapes += 1
         return Shape(Box.from_xyxy(name, x0, y0, x1, y1), ring, difficult)
@@ -214,9 +219,11 @@ class Reading:
         """An object from four corners, the first edge being its heading; the outline is kept if it is no rectangle."""
         hull = shapely.MultiPoint(corners).convex_hull
         if hull.area <= 0:
-            return self._left_out(_EMPTY, place)
+            self.notes.add(_EMPTY, place)
+            return None
         if not hull.intersection(shapely.box(0, 0, image.width, image.height)).area > 0:
-            return self._left_out(_OUTSIDE, place)
+            self.notes.add(_OUTSIDE, place)
+            return None
         box = rectangle(name, corners)
         ring = None
         if box is None:
@@ -242,12 +249,10 @@ class Reading:
             return None
         if shapely.Polygon(ring).is_valid:
             return ring
-        self.notes.add(_CROSSING, place)
         parts = polygons(ring)
+        if parts:
+            self.notes.add(_CROSSING, place)
         return parts[0] if parts and area(parts[0]) >= _MAIN_PART * sum(map(area, parts)) else None
-
-    def _left_out(self, kind: str, place: str) -> None:
-        self.notes.add(kind, place)
 
 
 def split_of(*names: str) -> Split:

@@ -20,8 +20,8 @@ Points = NDArray[np.float64]
 
 _MIN_VISIBLE = 1.0
 """Square pixels of an object's part in the image below which the object counts as outside."""
-_SQUARENESS = 0.05
-"""Of the shorter side: how far a corner may lie from a rectangle's, plus as many pixels for rounding."""
+_SQUARE = 0.1
+"""Pixels that a corner may lie off a rectangle's: as far as files round."""
 
 
 def polygons(points: Points, height: float | None = None, width: float | None = None) -> list[Points]:
@@ -90,7 +90,7 @@ def bounds(shape: Shape, rings: Sequence[Points]) -> tuple[float, float, float, 
 def rectangle(label: str, corners: Points) -> Box | None:
     """The box with these four corners, its x axis along the first two; None where they are no rectangle's.
 
-    Both ways round are taken. Corners may be off as far as rounding to pixels or sloppy clicking takes them.
+    Both ways round are taken.
     """
     if len(corners) != 4:
         return None
@@ -108,8 +108,7 @@ def rectangle(label: str, corners: Points) -> Box | None:
         return None
     cx, cy = corners.mean(0).tolist()
     box = Box(label, cx, cy, float(width), float(height), math.degrees(math.atan2(axis[1], axis[0])))
-    allowed = _SQUARENESS * (1 + min(box.width, box.height))
-    return box if np.abs(box.corners() - corners).max() <= allowed else None
+    return box if np.abs(box.corners() - corners).max() <= _SQUARE else None
 
 
 def around(label: str, points: Points) -> Box:

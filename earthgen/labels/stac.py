@@ -62,7 +62,7 @@ def _link(node: pystac.STACObject, **targets: str | list[str]) -> None:
     node.clear_links()
     for rel, hrefs in targets.items():
         media_type = pystac.MediaType.GEOJSON if rel == "item" else pystac.MediaType.JSON
-        node.add_links(pystac.Link(rel, href, media_type) for href in ([hrefs] if isinstance(hrefs, str) else hrefs))
+        node.add_links([pystac.Link(rel, href, media_type) for href in ([hrefs] if isinstance(hrefs, str) else hrefs)])
 
 
 def _record(node: pystac.STACObject) -> dict[str, Any]:

@@ -89,14 +89,14 @@ def read(source: Path, job: Reading) -> LabelledSet:
         root = _parsed(file, job)
         near = [file.parent, *(file.parent.parent / name for name in _BESIDE)]
         stated = (root.findtext("filename") or file.stem).strip()
-        path = job.find(stated, near) or job.find_stem(file.stem, near)
-        if path is None:
+        picture = job.find(stated, near) or job.find_stem(file.stem, near)
+        if picture is None:
             job.notes.add("images that are not there are left out", f"{stated} of {file}")
             continue
         split = listed.get(file.stem) or split_of(*file.relative_to(source).parts[-2::-1])
-        images.append(_read_image(job.image(path, split), root, file, job))
-        folders.add(path.parent)
-        used.add(path)
+        images.append(_read_image(job.image(picture, split), root, file, job))
+        folders.add(picture.parent)
+        used.add(picture)
     for path in sorted(path for folder in folders for path in pictures_in(folder, deep=False)):
         if path not in used:
             job.notes.add("images without a file of labels, of which nothing is known", str(path))
@@ -143,8 +143,8 @@ def _shape(node: ET.Element, place: str, image: LabelledImage, job: Reading) -> 
         return job.cornered(name, corners, image, place, difficult)
     ring = _outline(outline, place, job) if outline is not None else None
     if box is not None:
-        (x0, y0), (x1, y1) = job.points(_values(box, "xmin", "ymin", "xmax", "ymax"), place)
-        x0, y0 = x0 - 1, y0 - 1
+        corners = job.points(_values(box, "xmin", "ymin", "xmax", "ymax"), place)
+        (x0, y0), (x1, y1) = corners.min(0) - 1, corners.max(0)
     elif ring is not None:
         (x0, y0), (x1, y1) = ring.min(0), ring.max(0)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,19 @@ from earthgen.labels import LabelledImage, LabelledSet, Shape
 HEIGHT, WIDTH = 48, 64
 
 
-def picture(path: Path, seed: int, height: int = HEIGHT, width: int = WIDTH) -> Path:
+def _picture(path: Path, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> Path:
     """A picture of smooth colours, which JPEG keeps well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:height, :width]
     pixels = np.stack([x * 3 % 256, y * 4 % 256, 0 * x + seed * 40 % 256], -1).astype(np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., Path]:
+    """Writes a picture: path, seed of its blue, height, width."""
+    return _picture
 
 
 @pytest.fixture
@@ -44,7 +51,7 @@ def labelled(tmp_path: Path) -> LabelledSet:
     images = [
         LabelledImage(
             name,
-            picture(tmp_path / "source" / f"{name}.png", k),
+            _picture(tmp_path / "source" / f"{name}.png", k),
             HEIGHT,
             WIDTH,
             split=splits[name],  # type: ignore[arg-type]
