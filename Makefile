@@ -8,11 +8,12 @@ ARGS   ?=
 PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help run test lint format wheel clean
+.PHONY: help run app test lint format wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     set up and make the example images of the README in $(OUT)/"
+	@echo "make app     set up and open the web canvas at http://127.0.0.1:7860/"
 	@echo "make test    set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff sort imports and mend what it can"
@@ -36,6 +37,13 @@ run: $(VENV)/.base
 	$(VENV)/bin/earthgen generate \
 		"a river through farmland" "a dense residential area" "a forest" \
 		--gsd 10 --gsd 30 --lat 45.4 --lon 9.2 --date 2024-06-15 --cloud-cover 0 --seed 7 -o $(OUT)
+
+$(VENV)/.app: $(INPUTS) | $(VENV)/bin/python
+	$(PIP) -e '.[app]'
+	@touch $@ $(VENV)/.base
+
+app: $(VENV)/.app
+	$(VENV)/bin/earthgen app $(ARGS)
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -1,1 +1,1 @@
-"""The interactive web canvas. Nothing is here yet."""
+"""The web canvas: a tile server over one world a view, and a Gradio page to look at it, steer it and export from it."""

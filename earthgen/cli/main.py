@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from earthgen import __version__
+from earthgen.cli import app as canvas
 from earthgen.cli import dataset, evaluate, generate, train, upscale, weights, window, world
 from earthgen.errors import ArgumentError, EarthgenError
 
@@ -71,6 +72,7 @@ app.command("generate")(generate.generate)
 app.command("upscale")(upscale.upscale)
 app.command("window")(window.window)
 app.command("world")(world.world)
+app.command("app")(canvas.app)
 app.command("train", context_settings=train.CONTEXT)(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(dataset.app, name="dataset")

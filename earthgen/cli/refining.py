@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -46,7 +46,9 @@ Inside = tuple[slice, slice]
 class Refiner:
     """The stages of a request, each from file to file."""
 
-    def __init__(self, request: Request, model: Model, holes: bool) -> None:
+    def __init__(
+        self, request: Request, model: Model, holes: bool, on_step: Callable[[float], None] | None = None
+    ) -> None:
         self.request, self.model, self.holes = request, model, holes
         self.pipe = EarthCascadePipeline(**model.pipe.components)
         # A window's own steps are shown where it is the only one.
@@ -55,6 +57,10 @@ class Refiner:
         self.degradations = [request.degradation, *[SELF_DEGRADATION] * (len(request.gsds) - 2)]
         fixed = request.consistency
         self.consistencies = [1 - d if fixed is None else fixed for d in self.degradations]
+        self._unit = max(1, self.pipe.grid // COARSE_FACTOR)
+        self._on_step, self._done = on_step, 0
+        sizes = [(COARSE_FACTOR**n * request.picture.height, COARSE_FACTOR**n * request.picture.width) for n in range(len(request.gsds) - 1)]
+        self._steps = model.steps * sum(len(list(_windows(*size, self._unit))) for size in sizes)
         self.windows = 0
         self.figures: list[float] = []
         """Of each stage: how well it averages down to the one before, dB."""
@@ -66,13 +72,12 @@ class Refiner:
         """One stage, window by window."""
         request, nodata = self.request, self.request.picture.nodata
         sums = np.zeros(2)
-        unit = max(1, self.pipe.grid // COARSE_FACTOR)
         with (
             quiet_without_place(),
             rasterio.open(source) as coarse,
             created(target, request.picture, number, request.output) as dataset,
         ):
-            places = list(_windows(coarse.height, coarse.width, unit))
+            places = list(_windows(coarse.height, coarse.width, self._unit))
             title = f"stage {number} of {len(request.gsds) - 1}"
             for read, kept, inside in tqdm(places, desc=title, unit="window", disable=_quiet(len(places)), leave=False):
                 image = coarse.read(window=read).transpose(1, 2, 0)
@@ -88,6 +93,12 @@ class Refiner:
                 write(dataset, fine[part], whole, _finer(kept), nodata, masked=self.holes)
         error = max(sums[0] / max(sums[1], 1), 1e-4)  # none at all would be endless decibels
         self.figures.append(round(10 * math.log10(255**2 / error), 1))
+
+    def _note(self, _pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        self._done += 1
+        if self._on_step is not None:
+            self._on_step(self._done / self._steps)
+        return tensors
 
     def _one(self, number: int, image: Image, window: Window) -> Image:
         """The finer image of a window."""
@@ -112,6 +123,7 @@ class Refiner:
                 consistency=self.consistencies[number - 1],
                 stages={1: Stage(latents=noise[None])},
                 output_type="pil",
+                callback_on_step_end=self._note,
             )
         fine = np.asarray(output.images[0])
         if len(request.picture.bands) == 1:

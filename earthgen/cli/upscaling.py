@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +106,18 @@ class Request:
             picture, output, gsds, shown, degradation, consistency, seed, steps, guidance or Guidance.uniform(1.0)
         )
 
-    def run(self, *, model: str, device: str) -> dict[str, Any]:
+    def run(
+        self,
+        *,
+        model: str,
+        device: str,
+        loaded: Model | None = None,
+        on_step: Callable[[float], None] | None = None,
+    ) -> dict[str, Any]:
         """Make and write the image. Returns a JSON-ready report.
+
+        `loaded` is the model where it is in memory already. `on_step` is told after each step how much is done, 0 to 1;
+        what it raises ends the work.
 
         Raises:
             OutputError: The output cannot be written, or the disk has too little space; found out first.
@@ -119,7 +130,8 @@ class Request:
 
         started = time.perf_counter()
         check_writable(self.output.parent)
-        folder, where = weights.resolve(model), models.find_device(device)
+        if loaded is None:
+            folder, where = weights.resolve(model), models.find_device(device)
         height, width = (side * COARSE_FACTOR ** (len(self.gsds) - 1) for side in self._size)
         stagefiles.check_space(self.output, height * width)
         with tempfile.TemporaryDirectory(prefix=".earthgen-", suffix=".tmp", dir=self.output.parent) as work:
@@ -127,8 +139,10 @@ class Request:
             holes = self._prepare(before)
             if holes and self.output.suffix.lower() in (".jpg", ".jpeg"):
                 raise ArgumentError("output", "must be .tif or .png, as the image leaves pixels out", str(self.output))
-            loaded = models.load(model, folder, where, self.steps, self.guidance, steps_bar=max(self._size) <= WINDOW)
-            stages = Refiner(self, loaded, holes)
+            if loaded is None:
+                alone = max(self._size) <= WINDOW
+                loaded = models.load(model, folder, where, self.steps, self.guidance, steps_bar=alone)
+            stages = Refiner(self, loaded, holes, on_step)
             for number in range(1, len(self.gsds)):
                 after = before.with_name(f"{number}.tif")
                 stages.refine(number, before, after)

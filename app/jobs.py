@@ -1,0 +1,204 @@
+"""Long works: how far they are, their results in a folder each, kept until the room is needed.
+
+A job is known by a name that nobody guesses, and who has it may look, fetch and cancel. What was done before a server
+ended is there when it starts again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from earthgen.app.worker import Breathe, CancelledError, Worker
+from earthgen.errors import ArgumentError
+from earthgen.output.atomic import write_text
+
+log = logging.getLogger(__name__)
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+Kind = Literal["generate", "upscale", "export"]
+_RECORD = "job.json"
+_TYPES = {".png": "image/png", ".tif": "image/tiff", ".json": "application/json", ".zip": "application/zip"}
+
+
+class Job:
+    """One long work. Made by `Jobs.start`."""
+
+    def __init__(self, kind: str, client: str, folder: Path, work: Callable[[Job], None]) -> None:
+        self.id, self.kind, self.client = secrets.token_hex(16), kind, client
+        self.folder = folder / self.id
+        self.state: State = "waiting"
+        self.about: dict[str, Any] = {}
+        """What the page shows beside it, as the seed that was used."""
+        self.error: str | None = None
+        self.progress = 0.0
+        self.created = time.time()
+        self._work = work
+        self._breathe: Breathe = lambda: None
+        self._cancelled = threading.Event()
+        self._started: float | None = None
+        self._seconds: float | None = None
+
+    def step(self, progress: float) -> None:
+        """Note how far the work is, 0 to 1, and let others at the model.
+
+        Raises:
+            CancelledError: It is wanted no more.
+        """
+        self.progress = min(max(progress, self.progress), 1.0)
+        if self._cancelled.is_set():
+            raise CancelledError("cancelled")
+        self._breathe()
+
+    def cancel(self) -> None:
+        """Give the work up at its next step."""
+        self._cancelled.set()
+
+    def run(self, breathe: Breathe) -> None:
+        """Do the work; on the worker's thread."""
+        self._breathe, self._started = breathe, time.monotonic()
+        state: State
+        try:
+            self.state = "running"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.step(0)
+            self._work(self)
+            state, self.progress = "done", 1.0
+        except CancelledError:
+            state = "cancelled"
+        except ArgumentError as error:
+            state, self.error = "failed", str(error)
+        except Exception:
+            log.exception("job %s failed", self.id)
+            state, self.error = "failed", "the work failed; the server's log says why"
+        self.end(state)
+
+    def end(self, state: State) -> None:
+        """Note how the work ended, in the folder too."""
+        self._seconds = time.monotonic() - self._started if self._started is not None else 0.0
+        del self._work
+        if state != "done":
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.state = state
+        if state == "done":
+            with suppress(OSError):
+                write_text(self.folder / _RECORD, json.dumps(self.record()))
+
+    def record(self, ahead: int | None = None) -> dict[str, Any]:
+        """What a client is told."""
+        seconds = self._seconds
+        left = None
+        if self.state == "running" and self._started is not None:
+            seconds = time.monotonic() - self._started
+            left = seconds * (1 - self.progress) / self.progress if self.progress > 0.02 else None
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state,
+            "progress": round(self.progress, 3),
+            "seconds": None if seconds is None else round(seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+            "ahead": ahead,
+            "error": self.error,
+            "about": self.about,
+            "created": round(self.created, 3),
+            "files": files_in(self.folder, self.id) if self.state == "done" else [],
+        }
+
+
+def files_in(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The results of a job: name, type, size and where they are fetched, relative to the server's root."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix in _TYPES and path.name != _RECORD)
+    return [
+        {"name": p.name, "type": _TYPES[p.suffix], "bytes": p.stat().st_size, "url": f"jobs/{name}/files/{p.name}"}
+        for p in paths
+    ]
+
+
+class Jobs:
+    """Those of a server."""
+
+    def __init__(self, folder: Path, worker: Worker, kept: int, kept_bytes: int) -> None:
+        self.folder, self.worker, self.kept, self.kept_bytes = folder, worker, kept, kept_bytes
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+
+    def start(self, kind: Kind, client: str, work: Callable[[Job], None], **about: Any) -> dict[str, Any]:
+        """Put a work into the line. Raises `BusyError` where too many wait."""
+        job = Job(kind, client, self.folder, work)
+        job.about = about
+        with self._lock:
+            self._make_room()
+            self._jobs[job.id] = job
+        try:
+            self.worker.submit(job)
+        except Exception:
+            with self._lock:
+                del self._jobs[job.id]
+            raise
+        return self.record(job.id)
+
+    def record(self, name: str) -> dict[str, Any]:
+        """How a job stands. Raises `KeyError` for one that is not known."""
+        with self._lock:
+            job = self._jobs.get(name)
+        if job is not None:
+            return job.record(self.worker.ahead(job) if job.state == "waiting" else None)
+        path = self._folder(name) / _RECORD
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise KeyError(name) from None
+        return record
+
+    def cancel(self, name: str) -> dict[str, Any]:
+        """Give a job up, or forget one that is done. Raises `KeyError` for one that is not known."""
+        record = self.record(name)
+        with self._lock:
+            job = self._jobs.get(name)
+        if job is not None and job.state == "running":
+            job.cancel()
+        elif job is not None and self.worker.withdraw(job):
+            job.end("cancelled")
+        elif record["state"] == "done":
+            shutil.rmtree(self._folder(name), ignore_errors=True)
+            with self._lock:
+                self._jobs.pop(name, None)
+            return record | {"state": "cancelled", "files": []}
+        return self.record(name)
+
+    def file(self, name: str, file: str) -> tuple[Path, str]:
+        """A result's path and type. Raises `KeyError` where there is none."""
+        for found in self.record(name)["files"]:
+            path = self._folder(name) / file
+            if found["name"] == file and path.is_file():
+                return path, found["type"]
+        raise KeyError(file)
+
+    def _folder(self, name: str) -> Path:
+        if not re.fullmatch("[0-9a-f]{32}", name):
+            raise KeyError(name)
+        return self.folder / name
+
+    def _make_room(self) -> None:
+        """Forget the oldest jobs that have ended, and then their files, until the rest is within bounds."""
+        ended = [n for n, job in self._jobs.items() if job.state not in ("waiting", "running")]
+        for name in ended[: max(0, len(self._jobs) - self.kept)]:
+            del self._jobs[name]
+        folders = [f for f in self.folder.glob("*") if f.is_dir() and (f / _RECORD).exists()]
+        folders.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+        used = 0
+        for count, folder in enumerate(folders, 1):
+            used += sum(path.stat().st_size for path in folder.glob("*"))
+            if count > self.kept or used > self.kept_bytes:
+                shutil.rmtree(folder, ignore_errors=True)
+                self._jobs.pop(folder.name, None)

@@ -1,0 +1,88 @@
+// The works of this browser: how far they are, cancelling, results. They are remembered, so that a reload loses none.
+"use strict";
+(() => {
+  const eg = window.earthgen, { make } = eg;
+  const KEY = "earthgen-jobs", KEPT = 30;
+  const NAMES = { generate: "Image", upscale: "Refinement", export: "Export" };
+  const read = () => { try { return JSON.parse(localStorage.getItem(KEY)) || []; } catch { return []; } };
+  const write = (ids) => { try { localStorage.setItem(KEY, JSON.stringify(ids.slice(0, KEPT))); } catch { /* private windows */ } };
+  const time = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+
+  eg.jobs = (element, props, watch) => {
+    const panel = element.querySelector(".eg-jobs");
+    if (!panel || panel.dataset.made) return;
+    panel.dataset.made = "yes";
+    const records = new Map(), rows = new Map();
+    let ids = read(), timer = 0;
+
+    const words = (record) => {
+      if (record.state === "waiting") return record.ahead ? `waiting, ${record.ahead} before it` : "waiting";
+      if (record.state === "running") return `${Math.round(100 * record.progress)} %` + (record.seconds_left === null ? "" : `, ${time(record.seconds_left)} left`);
+      if (record.state === "done") return `done in ${time(record.seconds)}`;
+      return record.state === "failed" ? `failed: ${record.error}` : "cancelled";
+    };
+
+    const draw = (id) => {
+      const record = records.get(id), row = rows.get(id);
+      if (!record || !row) return;
+      const active = record.state === "waiting" || record.state === "running";
+      const seed = record.about.seed === undefined ? "" : ` · seed ${record.about.seed}`;
+      const size = record.about.size ? ` · ${record.about.size.join(" × ")} px` : "";
+      const bar = active ? make("progress", { max: 1, value: record.state === "running" ? record.progress : undefined, "aria-label": "Progress" }) : null;
+      const button = make("button", { type: "button", onclick: () => remove(id, active) }, active ? "Cancel" : "Remove");
+      const images = record.files.filter((f) => f.type === "image/png");
+      const others = record.files.filter((f) => f.type !== "image/png");
+      row.dataset.state = record.state;
+      row.replaceChildren(
+        make("div", { class: "eg-job" }, make("strong", {}, (NAMES[record.kind] || record.kind) + size + seed), make("span", { class: "eg-words" }, words(record)), bar, button),
+        ...(images.length ? [make("div", { class: "eg-thumbs" }, ...images.map((f) => make("a", { href: f.url, target: "_blank", rel: "noopener" }, make("img", { src: f.url, alt: `${record.about.prompt || NAMES[record.kind] || ""} ${f.name}`, loading: "lazy" }))))] : []),
+        ...(record.files.length ? [make("div", { class: "eg-links" }, ...[...others, ...images].map((f) => make("a", { href: f.url, download: f.name }, f.name)))] : []),
+      );
+    };
+
+    async function remove(id, active) {
+      try { records.set(id, await eg.json(`jobs/${id}`, { method: "DELETE" })); } catch { /* it is gone already */ }
+      if (active) { draw(id); poll(); return; }
+      ids = ids.filter((other) => other !== id);
+      records.delete(id);
+      rows.get(id)?.remove();
+      rows.delete(id);
+      write(ids);
+    }
+
+    async function look(id) {
+      const before = records.get(id)?.state;
+      let record;
+      try { record = await eg.json(`jobs/${id}`); } catch (error) {
+        if (error.detail) { ids = ids.filter((other) => other !== id); rows.get(id)?.remove(); rows.delete(id); records.delete(id); write(ids); }
+        return;
+      }
+      records.set(id, record);
+      draw(id);
+      if (record.state === "done" && before !== "done") window.dispatchEvent(new CustomEvent("earthgen:done", { detail: record }));
+    }
+
+    const active = (id) => !records.has(id) || ["waiting", "running"].includes(records.get(id).state);
+
+    async function poll() {
+      clearTimeout(timer);
+      await Promise.all(ids.filter(active).map(look));
+      panel.classList.toggle("eg-none", !ids.length);
+      if (ids.some(active)) timer = setTimeout(poll, 700);
+    }
+
+    function add(id) {
+      if (ids.includes(id)) return;
+      ids.unshift(id);
+      write(ids);
+      const row = make("li", {});
+      rows.set(id, row);
+      panel.querySelector("ul").prepend(row);
+      poll();
+    }
+
+    for (const id of [...ids].reverse()) { const row = make("li", {}); rows.set(id, row); panel.querySelector("ul").prepend(row); }
+    watch("value", () => { if (props.value) add(props.value); });
+    poll();
+  };
+})();

@@ -1,0 +1,210 @@
+"""Which world a view shows: from the words of a URL to an open `World`, and what of it is there without any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlencode
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from earthgen.cli import parse
+from earthgen.conditions import Conditions
+from earthgen.errors import ArgumentError
+from earthgen.output.atomic import write_text
+from earthgen.output.provenance import Provenance
+from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.projection import TILE
+from earthgen.world.pyramid import CASCADE_STEP, Tile
+from earthgen.world.regions import read_regions, regions_of
+from earthgen.world.world import World
+
+Image = NDArray[np.uint8]
+
+MAX_SEED = 2**53 - 1
+"""What JavaScript's numbers hold."""
+DEFAULT_STEPS = 4
+"""Of each level: half of a world's own, for whom waits in front of a map."""
+MAX_FEATURES = 200
+MAX_REGION_BYTES = 1 << 20
+_FIRST_DAY, _LAST_DAY = dt.date(1900, 1, 1), dt.date(2200, 1, 1)
+
+
+def _check_guidance(text: str | None) -> str | None:
+    parse.guidance(text or None)
+    return text or None
+
+
+def _plain(text: str | None) -> str | None:
+    """Without control characters and lone surrogates, which no file's tags can hold."""
+    return "".join(c for c in text if c.isprintable()).strip() or None if text else None
+
+
+Prompt = Annotated[str | None, Field(max_length=500, description="What there is to see."), AfterValidator(_plain)]
+Day = Annotated[dt.date | None, Field(ge=_FIRST_DAY, le=_LAST_DAY, description="Day that is shown, YYYY-MM-DD.")]
+Clouds = Annotated[float | None, Field(ge=0, le=1, description="Fraction under cloud.")]
+Weights = Annotated[
+    str | None,
+    Field(max_length=200, description="A number, or name=number pairs as text=3,date=2."),
+    AfterValidator(_check_guidance),
+]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+RegionsId = Annotated[str | None, Field(pattern="^[0-9a-f]{32}$", description="As POST /regions gives it.")]
+
+
+class View(BaseModel):
+    """Which world."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    seed: Seed = 0
+    prompt: Prompt = None
+    date: Day = None
+    clouds: Clouds = None
+    steps: Annotated[int, Field(ge=1, le=50, description="Denoising steps of each level.")] = DEFAULT_STEPS
+    guidance: Weights = None
+    base: Annotated[Literal["earth", "imagined"], Field(description="Blue Marble above, or a planet from noise.")] = (
+        "earth"
+    )
+    regions: RegionsId = None
+
+    def world(self) -> View:
+        """The fields that say which world, of a view that may say more."""
+        return View(**{name: getattr(self, name) for name in View.model_fields})
+
+    def query(self) -> str:
+        """As the query of a URL, without what is left at its default."""
+        return urlencode(json.loads(self.world().model_dump_json(exclude_defaults=True)))
+
+
+class Preview(NamedTuple):
+    """What can be shown of a tile at once."""
+
+    level: int
+    """Of the pyramid; the tile's own where this is the tile itself."""
+    image: Image
+
+
+class Regions:
+    """FeatureCollections by the hash of their content, each in a file."""
+
+    def __init__(self, folder: Path, kept: int = 2000) -> None:
+        self.folder, self.kept = folder, kept
+
+    def put(self, collection: Any) -> str:
+        """Check and keep a FeatureCollection. Raises `ArgumentError` for one that is broken or too large."""
+        record = read_regions(collection if isinstance(collection, dict) else {})
+        features = record.get("features")
+        if isinstance(features, list) and len(features) > MAX_FEATURES:
+            raise ArgumentError("regions.features", f"must be at most {MAX_FEATURES}", len(features))
+        try:
+            text = json.dumps({"type": "FeatureCollection", "features": features}, sort_keys=True, allow_nan=False)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError("regions", "must hold finite numbers", "NaN or Infinity") from error
+        if len(text) > MAX_REGION_BYTES:
+            raise ArgumentError("regions", f"must be at most {MAX_REGION_BYTES} bytes", len(text))
+        regions_of(record, Conditions())
+        name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        path = self._path(name)
+        if not path.exists():
+            for old in sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime)[: -self.kept]:
+                old.unlink(missing_ok=True)
+            write_text(path, text)
+        return name
+
+    def get(self, name: str) -> dict[str, Any]:
+        """What was kept under a name. Raises `ArgumentError` where nothing was."""
+        if not re.fullmatch("[0-9a-f]{32}", name) or not self._path(name).exists():
+            raise ArgumentError("regions", "must be an id that POST /regions gave here", name)
+        record: dict[str, Any] = json.loads(self._path(name).read_text(encoding="utf-8"))
+        return record
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+class Worlds:
+    """The worlds that are open, over one model and one cache. May be used from several threads."""
+
+    def __init__(self, pipe: Any, name: str, sha256: str, regions: Regions, cache: TileCache, limit: int = 3) -> None:
+        self.name, self.sha256, self.regions, self.cache, self.limit = name, sha256, regions, cache, limit
+        # Opening a world sets the scheduler's steps, and jobs use theirs at the same time.
+        scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        self._pipe = type(pipe)(**(pipe.components | {"scheduler": scheduler}))
+        self._open: OrderedDict[View, World] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, view: View) -> World:
+        """The world of a view. Raises `ArgumentError` for regions that are not known."""
+        key = view.world()
+        with self._lock:
+            if (world := self._open.get(key)) is not None:
+                self._open.move_to_end(key)
+                return world
+            given = {"text": key.prompt, "date": key.date, "cloud_cover": key.clouds}
+            world = World.open(
+                key.seed,
+                self._pipe,
+                base=key.base,
+                conditions=Conditions(**given),  # type: ignore[arg-type]
+                regions=None if key.regions is None else self.regions.get(key.regions),
+                steps=key.steps,
+                guidance=parse.guidance(key.guidance),
+                cache=self.cache,
+            )
+            self._open[key] = world
+            while len(self._open) > self.limit:
+                self._open.popitem(last=False)
+            return world
+
+    def provenance(self, world: World) -> Provenance:
+        """A world's own, with the model's name, which a model that lies in memory does not tell."""
+        return dataclasses.replace(world.provenance(), model=self.name, model_sha256=self.sha256)
+
+    def preview(self, world: World, z: int, x: int, y: int) -> Preview | None:
+        """The finest that is there of a tile without asking the network: it, or an enlarged part of a coarser one."""
+        for level in (z, *(level for level in reversed(levels(world)) if level < z)):
+            shift = z - level
+            if (tile := self._kept(world, level, x >> shift, y >> shift)) is None:
+                continue
+            if not shift:
+                return Preview(z, tile)
+            side = TILE / 2**shift
+            left, top = (n % 2**shift * side for n in (x, y))
+            box = (left, top, left + side, top + side)
+            part = Picture.fromarray(tile).resize((TILE, TILE), Picture.Resampling.BICUBIC, box=box)
+            return Preview(level, np.asarray(part))
+        return None
+
+    def _kept(self, world: World, z: int, x: int, y: int) -> Image | None:
+        if world.base is not None and z in world.base.levels:
+            return world.base.pixels(Tile(z, x, y).window)
+        return self.cache.get(tile_key(world.request.key, z, y, x))  # as `World` keeps it
+
+
+
+def levels(world: World) -> list[int]:
+    """Those that are made one from the other, and before them those of the coarse map."""
+    made = range(world.base_level, world.deepest + 1, CASCADE_STEP)
+    return sorted({*made, *(world.base.levels if world.base is not None else ())})
+
+
+def chain(world: World, z: int, x: int, y: int) -> list[Tile]:
+    """The tiles to make, one after the other, for this one: those above it, and those that a level between averages.
+
+    Each is a work of a second or a few, where the last alone might be one of a minute.
+    """
+    above = [Tile(level, x >> (z - level), y >> (z - level)) for level in levels(world) if world.base_level < level < z]
+    below = [Tile(z + 1, 2 * x + i, 2 * y + j) for i in (0, 1) for j in (0, 1)]
+    between = z > world.base_level and (z - world.base_level) % CASCADE_STEP
+    return [*above, *(below if between else []), Tile(z, x, y)]

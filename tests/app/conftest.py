@@ -1,0 +1,104 @@
+"""A server over a tiny untrained pipeline; a page of it in a real browser where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("gradio", reason="needs the extra `app`")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
+from conftest import tiny_pipeline  # the same components as the pipelines' tests
+
+from earthgen.app.server import create_app
+from earthgen.app.settings import Settings
+
+PATIENCE = 60_000
+"""Milliseconds: the machine that runs this may be busy."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def pipe() -> Any:
+    return tiny_pipeline()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(folder=tmp_path / "out", cache=tmp_path / "tiles", rate=1e6, burst=10**6)
+
+
+@pytest.fixture
+def routes() -> Callable[[Settings, Any], Any]:
+    """A client of a server's routes, without the page; to be used as a context."""
+    from fastapi.testclient import TestClient
+
+    return lambda settings, pipe: TestClient(create_app(settings, pipe, page=False), base_url="http://testserver")
+
+
+@pytest.fixture
+def client(settings: Settings, pipe: Any, routes: Any) -> Iterator[Any]:
+    with routes(settings, pipe) as client:
+        yield client
+
+
+class Server:
+    """A server that really listens, in a thread."""
+
+    def __init__(self, settings: Settings, pipe: Any) -> None:
+        import uvicorn
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.settings = dataclasses.replace(settings, port=port)
+        self.url = f"http://127.0.0.1:{port}"
+        app = create_app(self.settings, pipe)
+        self.engine = app.engine
+        self._server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def server(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    with Server(Settings(folder=folder / "out", cache=folder / "tiles", rate=1e6, burst=10**6), pipe) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("needs a Chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
