@@ -222,6 +222,7 @@ def _black_white(source: DatasetReader, bands: tuple[int, ...], scale: Scale) ->
 def _place(source: DatasetReader) -> tuple[float | None, float | None, float | None]:
     """Latitude, longitude and GSD of the centre by the georeference, rotated or not; None where it says nothing."""
     from pyproj import Geod
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
     from rasterio.transform import from_gcps
     from rasterio.warp import transform as project
@@ -235,7 +236,7 @@ def _place(source: DatasetReader) -> tuple[float | None, float | None, float | N
     points = [transform @ point for point in ((column, row), (column + 1, row), (column, row + 1))]
     try:
         lons, lats = project(crs, "EPSG:4326", *(list(axis) for axis in zip(*points, strict=True)))
-    except RasterioError:  # a local or vertical system
+    except (RasterioError, CPLE_BaseError):  # a local or vertical system
         return None, None, None
     if not np.isfinite([*lons, *lats]).all() or not all(-90 <= lat <= 90 for lat in lats):
         return None, None, None
