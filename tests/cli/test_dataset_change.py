@@ -1,0 +1,138 @@
+"""`earthgen dataset change` with a real but tiny model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from affine import Affine
+from PIL import Image
+
+from earthgen.labels.change import read_changes
+
+Run = Any
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = random.integers(60, 70, (80, 72, 3), np.uint8)
+        image[20:44, 20:44] = random.integers(150, 255, 3)
+        where = {"crs": "EPSG:32632", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+        shape = {"height": 80, "width": 72, "count": 3, "dtype": "uint8"}
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", **shape, **where) as file:
+            file.write(np.moveaxis(image, 2, 0))
+    return folder
+
+
+@pytest.fixture
+def masks(tmp_path: Path, images: Path) -> Path:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name in ("a", "b"):
+        mask = np.zeros((80, 72), np.uint8)
+        mask[20:44, 20:44] = 1
+        Image.fromarray(mask).save(folder / f"{name}.png")
+    return folder
+
+
+def options(model: Path, output: Path, *more: object) -> list[object]:
+    return ["dataset", "change", "--model", model, "--steps", 1, "--size", 64, "--device", "cpu", "-o", output, *more]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".lock"
+    }
+
+
+def test_masks_to_pairs_and_on_where_it_was_stopped(
+    run: Run, tiny_model: Path, tmp_path: Path, masks: Path, images: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = options(
+        tiny_model, out, "--source", images, "--masks", masks, "--class", "land", "--class", "building", "--events",
+        "remove=1,add=1", "--nuisance", "haze=0.5", "-f", "second", "-f", "change-geotiff", "--json",
+    )  # fmt: skip
+    result = run(*asked, "-n", 2, "--start", "2020-01-01")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["series_made"], report["pairs"]) == (2, 2) and 0 < report["changed"] < 0.5
+    pairs = read_changes(out / "change-geotiff", "change-geotiff")
+    assert len(pairs) == 2 and all(p.crs == "EPSG:32632" and p.bands()[0].any() for p in pairs)
+    record = json.loads((out / "source/s0-000000/series.json").read_text())
+    assert record["dates"] == ["2020-01-01", "2020-12-31"] and set(record["nuisances"][1]) == {"haze"}
+    first = files(out)
+    shutil.rmtree(out / "source/s0-000001")
+    shutil.rmtree(out / "second")
+    again = run(*asked, "-n", 2, "--start", "2020-01-01")
+    assert json.loads(again.stdout)["series_made"] == 1
+    assert files(out) == first  # byte for byte
+    grown = run("dataset", "change", "--config", out / "resolved.yaml", "-n", 3, "-o", out, "--json")
+    assert json.loads(grown.stdout)["series_made"] == 1
+    other = run(*asked, "-n", 3, "--start", "2020-01-01", "--seed", 4)
+    assert other.exit_code == 2 and "(another seed)" in other.stderr
+
+
+def test_images_without_labels_lose_or_gain_what_stands_out(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        yaml.safe_dump({"rules": {"largest": 0.3}, "events": {"add": 1}, "formats": ["change-captions", "levir-cd"]})
+    )
+    out = tmp_path / "out"
+    result = run(*options(tiny_model, out, "--source", images, "-n", 2, "--config", config))
+    assert result.exit_code == 0, result.output
+    for pair in read_changes(out / "change-captions", "change-captions"):
+        assert pair.sentences is not None and pair.sentences[0].startswith("a new object appears at the ")
+    for pair in read_changes(out / "levir-cd", "levir-cd"):
+        first, second = (np.array(Image.open(p)).astype(int) for p in (pair.first, pair.second))
+        changed = pair.bands()[0] > 0
+        assert 300 < changed.sum() < 1500 and np.abs(first - second).max(-1)[changed].mean() > 20
+        assert "SYNTHETIC" in Image.open(pair.first).info and "SYNTHETIC" not in Image.open(pair.second).info
+
+
+def test_series_from_nothing(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    classes = [w for name in ("land", "vegetation", "building") for w in ("--class", name)]
+    result = run(*options(tiny_model, out, *classes, "-n", 1, "--dates", 3, "-f", "change-coco"))
+    assert result.exit_code == 0, result.output
+    assert [p.id for p in read_changes(out / "change-coco", "change-coco")] == ["s0-000000-0-1", "s0-000000-1-2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        ([], "classes"),
+        (["--class", "land", "--events", "x=1"], "kinds"),
+        (["--class", "land", "--events", "one"], "NAME=NUMBER"),
+        (["--class", "land", "--nuisance", "rain=1"], "rain"),
+        (["--class", "land", "--start", "soon"], "YYYY-MM-DD"),
+        (["--class", "land", "-f", "png"], "formats"),
+        (["--class", "land", "--dates", 1], "dates"),
+        (["--masks", "m", "--class", "land"], "source"),
+        (["--source", "nowhere"], "no images"),
+    ],
+)
+def test_wrong_requests_are_refused_before_any_work(
+    run: Run, tiny_model: Path, tmp_path: Path, more: list[object], word: str
+) -> None:
+    result = run(*options(tiny_model, tmp_path / "out", *more))
+    assert result.exit_code in (1, 2) and word in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_images_smaller_than_asked_are_refused(run: Run, tiny_model: Path, tmp_path: Path, images: Path) -> None:
+    result = run(*options(tiny_model, tmp_path / "out", "--source", images, "--size", 100, "-f", "levir-cd"))
+    assert result.exit_code == 2 and "72x80" in result.stderr
