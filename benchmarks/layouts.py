@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/layouts.py --data DIR [--samples 80] [--side 384] [--sheet OUT.png]
 
-The generator learns from the training tiles. Compared with windows of those: what it draws, with and without masks; its
-real layouts perturbed; a naive baseline (numbers, sizes and headings drawn again, each on its own, at uniform places); the
-images of odd against those of even number, which are neighbours; and the tiles held out, which show other quarters.
+The generator learns from the training tiles. Compared with windows of those: what it draws, with and without masks;
+real layouts perturbed; a naive baseline (numbers, sizes and headings drawn again, each on its own, at uniform places);
+random windows of the same images; the images of even against those of odd number, which are their neighbours; and the
+tiles held out, which show other quarters.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def main() -> None:
         "drawn with masks": drawn(lambda rng: generator.sample(rng, side, side, with_mask=True)),
         "perturbed": drawn(lambda rng: generator.perturb(rng, side, side)),
         "naive": drawn(lambda rng: naive(train, rng, side)),
+        "windows of the images": drawn(lambda rng: generator.perturb(rng, side, side, strength=0)),
         "real, other half": windows(real[::2], side),
         "real, held out": held,
     }
@@ -101,7 +103,10 @@ def main() -> None:
     print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for name, layouts in sets.items():
         reference = windows(real[1::2], side) if name == "real, other half" else train
-        values = (*astuple(fidelity(layouts, reference)), *astuple(novelty(layouts, reference)))
+        values = (
+            *astuple(fidelity(layouts, reference)),
+            *astuple(novelty(layouts, reference, real[1::2] if reference is not train else real)),
+        )
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
     print(large_canvas(generator))
     if args.sheet:

@@ -23,6 +23,10 @@ OWN_INSIDE, OWN_COVERED = 0.6, 0.5
 """A class is some objects' own where it fills so much of their boxes, and their boxes cover so much of it."""
 TOLERATED = 0.1
 """Share of a box that may lie on classes on which no object of its class was seen."""
+STRADDLE = 0.05
+"""Least share of an object that may lie on others than its main ground, as edges of masks are no finer."""
+PIECES = 24
+"""Pieces of real masks to choose from for each part of a larger one."""
 SEEN = 0.01
 """A class of the mask counts as ground of an object class from this share of its objects on."""
 
@@ -99,18 +103,64 @@ def rows_on(mask: Mask, own: int, label: str) -> list[Floats]:
 def carve(rng: np.random.Generator, sources: Sequence[Mask], height: int, width: int) -> Mask:
     """A crop of one of the masks, turned by quarters and flipped, (height, width).
 
-    A larger canvas than the mask is filled by reflecting it at its borders, so that roads and shores go on.
+    A canvas that none of them covers is quilted (Efros and Freeman, 2001): of many pieces the one that best continues
+    what is there already, joined along the cut through their overlap that crosses the fewest differences.
     """
-    source = sources[int(rng.integers(len(sources)))]
-    source = np.rot90(source, int(rng.integers(4)))
+    if any(_fits(source, height, width) for source in sources):
+        return _piece(rng, sources, height, width)
+    side = max(4, int(0.75 * np.median([min(source.shape) for source in sources])))
+    overlap = max(1, side // 5)
+    canvas = np.full((height, width), UNKNOWN, np.uint8)
+    for top in range(0, max(1, height - overlap), side - overlap):
+        for left in range(0, max(1, width - overlap), side - overlap):
+            there = canvas[top : top + side, left : left + side]
+            kept = np.zeros(there.shape, bool)
+            strips = [(slice(None), slice(0, overlap))] * (left > 0) + [(slice(0, overlap), slice(None))] * (top > 0)
+            pieces = (_piece(rng, sources, side, side)[: there.shape[0], : there.shape[1]] for _ in range(PIECES))
+            best = min(pieces, key=lambda piece: sum(int((piece[s] != there[s]).sum()) for s in strips))
+            if left > 0:
+                kept[:, :overlap] |= _cut((best != there)[:, :overlap])
+            if top > 0:
+                kept[:overlap] |= _cut((best != there)[:overlap].T).T
+            canvas[top : top + side, left : left + side] = np.where(kept, there, best)
+    return canvas
+
+
+def _fits(source: Mask, height: int, width: int) -> bool:
+    return (source.shape[0] >= height and source.shape[1] >= width) or (
+        source.shape[1] >= height and source.shape[0] >= width
+    )
+
+
+def _piece(rng: np.random.Generator, sources: Sequence[Mask], height: int, width: int) -> Mask:
+    """A crop, (height, width), of one of the masks that hold one, the more likely the larger."""
+    holding = [source for source in sources if _fits(source, height, width)]
+    areas = np.array([source.size for source in holding], float)
+    source = holding[int(rng.choice(len(holding), p=areas / areas.sum()))]
+    upright = [
+        source.shape[0] >= height and source.shape[1] >= width,
+        source.shape[1] >= height and source.shape[0] >= width,
+    ]
+    quarters = [k for k in range(4) if upright[k % 2]]
+    source = np.rot90(source, quarters[int(rng.integers(len(quarters)))])
     source = source[:, ::-1] if rng.random() < 0.5 else source
+    top = int(rng.integers(source.shape[0] - height + 1))
+    left = int(rng.integers(source.shape[1] - width + 1))
+    return np.ascontiguousarray(source[top : top + height, left : left + width])
 
-    def indices(side: int, wanted: int) -> NDArray[np.int64]:
-        start = int(rng.integers(side - wanted + 1 if side >= wanted else side))
-        at = np.arange(start, start + wanted) % (2 * side)
-        return np.where(at < side, at, 2 * side - 1 - at)
 
-    return np.ascontiguousarray(source[np.ix_(indices(source.shape[0], height), indices(source.shape[1], width))])
+def _cut(differs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True left of the path from top to bottom that crosses the fewest differences, (height, width)."""
+    cost = differs.astype(np.int32)
+    for y in range(1, len(cost)):
+        above = np.pad(cost[y - 1], 1, constant_values=1 << 30)
+        cost[y] += np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
+    path = np.empty(len(cost), np.int64)
+    path[-1] = int(np.argmin(cost[-1]))
+    for y in range(len(cost) - 2, -1, -1):
+        low = max(0, path[y + 1] - 1)
+        path[y] = low + int(np.argmin(cost[y, low : path[y + 1] + 2]))
+    return np.arange(cost.shape[1]) < path[:, None]
 
 
 class Ground:
@@ -120,9 +170,11 @@ class Ground:
         mask: (height, width), indices, 255 where unknown.
         liking: For each object class, how dense its objects stand on each class of the mask and, last, on what is
             unknown: (classes, mask classes + 1), 0 where none was seen.
+        straddle: For each object class, the share of an object that may lie on others than its main class of the mask.
     """
 
-    def __init__(self, mask: Mask, liking: Floats) -> None:
+    def __init__(self, mask: Mask, liking: Floats, straddle: Floats) -> None:
+        self.straddle = straddle
         self.count = liking.shape[1] - 1
         self.mask = np.where(mask == UNKNOWN, self.count, mask).astype(np.uint8)
         self.liking = liking / np.maximum(liking.max(1, keepdims=True), 1e-300)
@@ -136,12 +188,15 @@ class Ground:
             return False
         part = np.bincount(under, minlength=self.count + 1) / under.size
         liking = self.liking[label]
-        return bool(part[liking == 0].sum() <= TOLERATED and chance < liking[int(np.argmax(part))])
+        main = int(np.argmax(part))
+        return bool(
+            part[liking == 0].sum() <= TOLERATED and 1 - part[main] <= self.straddle[label] and chance < liking[main]
+        )
 
     def place(
         self, rng: np.random.Generator, label: int, window: tuple[int, int, int, int]
     ) -> tuple[float, float] | None:
-        """A random pixel's centre (x, y) in a window (top, left, bottom, right), by liking; None where there is none."""
+        """A random pixel (x, y) of a window (top, left, bottom, right), by liking; None where there is none."""
         top, left, bottom, right = window
         view = self.mask[top:bottom, left:right]
         weights = shares(view, self.count) * self.liking[label]
@@ -156,19 +211,36 @@ class Ground:
         return left + x + rng.random(), top + y + rng.random()
 
 
-def liking_of(
-    masks: Sequence[Mask], rows: Sequence[Floats], labels: Sequence[NDArray[np.int64]], classes: int, count: int
-) -> Floats:
-    """How dense the objects of each class stand on each class of cleared masks: (classes, count + 1)."""
-    area, standing = np.zeros(count + 1), np.zeros((classes, count + 1))
-    for mask, objects, kinds in zip(masks, rows, labels, strict=True):
-        area += shares(mask, count) * mask.size
+def standing(
+    masks: Sequence[Mask],
+    rows: Sequence[Floats],
+    labels: Sequence[NDArray[np.int64]],
+    own: Sequence[int | None],
+    count: int,
+) -> tuple[Floats, Floats, list[Mask]]:
+    """What objects stand on, from masks of `count` classes with the rectangles on each.
+
+    Returns:
+        How dense the objects of each class stand on each class of the cleared masks and on what is unknown:
+        (classes, count + 1); the share of an object that lies on others than its main ground and its own class, as a
+        95 % quantile for each class: (classes,); and the cleared masks.
+    """
+    owned = sorted({k for k in own if k is not None})
+    bare = [cleared(mask, owned) for mask in masks]
+    area, seen = np.zeros(count + 1), np.zeros((len(own), count + 1))
+    straddling: list[list[float]] = [[STRADDLE] for _ in own]
+    for mask, ground, objects, kinds in zip(masks, bare, rows, labels, strict=True):
+        area += shares(ground, count) * ground.size
         for row, label in zip(objects, kinds, strict=True):
             r, c, inner = footprint(row, *mask.shape)
             if inner.any():
-                standing[label, int(np.argmax(shares(mask[r, c][inner], count)))] += 1
-    standing[standing < SEEN * standing.sum(1, keepdims=True)] = 0
-    return standing / np.maximum(area, 1)
+                main = int(np.argmax(shares(ground[r, c][inner], count)))
+                seen[label, main] += 1
+                part = shares(mask[r, c][inner], count)
+                part[[main, *owned]] = 0
+                straddling[label].append(float(part.sum()))
+    seen[seen < SEEN * seen.sum(1, keepdims=True)] = 0
+    return seen / np.maximum(area, 1), np.array([max(STRADDLE, np.quantile(s, 0.95)) for s in straddling]), bare
 
 
 def liking_by_rule(allowed: Sequence[tuple[str, ...] | None], mask_classes: Sequence[str]) -> Floats:

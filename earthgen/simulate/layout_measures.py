@@ -22,6 +22,10 @@ NEAR = 0.1
 """Share of an image's diagonal over which two objects at different places count as wholly different."""
 
 
+COPY_OF = 4
+"""Fewer objects coincide by chance too often for one to speak of a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fidelity:
     """Distances between two sets of layouts, 0 where they agree.
@@ -56,7 +60,7 @@ class Novelty:
     nearest: float
     """Median distance of the layouts to the nearest one of the reference."""
     copies: float
-    """Share of the layouts nearer to one of the reference than 0.1."""
+    """Share of the layouts of at least `COPY_OF` objects of which half coincide with one of the reference."""
     spread: float
     """Median distance of the layouts to the nearest other one of their own set."""
 
@@ -67,7 +71,9 @@ def fidelity(layouts: Sequence[Layout], reference: Sequence[Layout]) -> Fidelity
 
     a, b = _Marginals.of("layouts", layouts), _Marginals.of("reference", reference)
     classes = sorted({box.label for layout in (*layouts, *reference) for box in layout.boxes})
-    counts = [np.log1p([[sum(x.label == c for x in y.boxes) for c in classes] for y in s]) for s in (layouts, reference)]
+    counts = [
+        np.log1p([[sum(x.label == c for x in y.boxes) for c in classes] for y in s]) for s in (layouts, reference)
+    ]
     together = [np.einsum("ni,nj->ij", c > 0, c > 0, dtype=float) / len(c) for c in counts]
     pairs = [np.log(0.1 + pair_correlation(s)) for s in (layouts, reference)]
     return Fidelity(
@@ -83,24 +89,36 @@ def fidelity(layouts: Sequence[Layout], reference: Sequence[Layout]) -> Fidelity
     )
 
 
-def novelty(layouts: Sequence[Layout], reference: Sequence[Layout]) -> Novelty:
-    """How far layouts are from those of a reference, and from each other. Empty layouts are left out of both."""
+def novelty(layouts: Sequence[Layout], reference: Sequence[Layout], whole: Sequence[Layout] | None = None) -> Novelty:
+    """How far layouts are from those of a reference, and from each other. Empty layouts are left out of both.
+
+    Args:
+        layouts: Layouts to judge.
+        reference: Layouts of the same size.
+        whole: Layouts of any size to look for copies in, such as the images that the reference are windows of; None
+            takes the reference.
+    """
     mine, theirs = ([layout for layout in s if layout.boxes] for s in (layouts, reference))
     if len(mine) < 2 or not theirs:
-        raise ArgumentError("layouts", "must hold two layouts with objects, the reference one", (len(mine), len(theirs)))
+        raise ArgumentError(
+            "layouts", "must hold two layouts with objects, the reference one", (len(mine), len(theirs))
+        )
+    copied = [max(coincidence(a, b) for b in whole or theirs) >= 0.5 for a in mine if len(a.boxes) >= COPY_OF]
     nearest = np.array([min(distance(a, b) for b in theirs) for a in mine])
     within = np.ones((len(mine), len(mine)))
     for i in range(len(mine)):
         for j in range(i):
             within[i, j] = within[j, i] = distance(mine[i], mine[j])
-    return Novelty(float(np.median(nearest)), float((nearest < 0.1).mean()), float(np.median(within.min(1))))
+    return Novelty(
+        float(np.median(nearest)), float(np.mean(copied)) if copied else 0.0, float(np.median(within.min(1)))
+    )
 
 
 def distance(a: Layout, b: Layout) -> float:
     """Between two layouts, 0 to 1: their objects matched at the least cost, what finds no match costs 1.
 
-    A pair costs 1 where classes differ; else the mean of how far apart they are (of a tenth of the diagonal), and by how
-    much size (of a factor e) and angle (of 45 degrees) differ, each at most 1. Positions are relative to the image.
+    A pair costs 1 where classes differ; else the mean of how far apart they are (of a tenth of the diagonal), and by
+    how much size (of a factor e) and angle (of 45 degrees) differ, each at most 1. Positions are relative to the image.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -118,6 +136,28 @@ def distance(a: Layout, b: Layout) -> float:
     cost[np.array([p.label for p in a.boxes])[:, None] != np.array([q.label for q in b.boxes])[None]] = 1.0
     matched = cost[linear_sum_assignment(cost)].sum()
     return float((matched + abs(n - m)) / max(n, m))
+
+
+def coincidence(a: Layout, b: Layout) -> float:
+    """The largest share of the objects of `a` that lie on objects of `b` when all are shifted alike, 0 to 1.
+
+    Two objects coincide when class, size (within a fifth), angle (10 degrees) and, after the shift, place (a fifth of
+    √area) agree; so a window of a layout coincides with it wholly, and one object always does.
+    """
+    if not a.boxes or not b.boxes:
+        return 0.0
+    x, y = (np.array([row_of(box) for box in s.boxes]) for s in (a, b))
+    sizes = [np.log(r[:, 2:4].prod(1)) / 2 for r in (x, y)]
+    alike = np.abs(sizes[0][:, None] - sizes[1][None]) < 0.2
+    alike &= np.abs((x[:, None, 4] - y[None, :, 4] + 45) % 90 - 45) < 10
+    alike &= np.array([p.label for p in a.boxes])[:, None] == np.array([q.label for q in b.boxes])[None]
+    i, j = np.nonzero(alike)
+    shifts, near = y[j, :2] - x[i, :2], 0.2 * np.exp(sizes[0][i])
+    best = 0
+    for shift in shifts:
+        agreed = ((shifts - shift) ** 2).sum(1) <= near**2
+        best = max(best, len(np.unique(i[agreed])))
+    return best / len(x)
 
 
 def circular_wasserstein(a: Floats, b: Floats, period: float) -> float:

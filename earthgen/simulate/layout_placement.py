@@ -22,7 +22,7 @@ STRANGERS = 4.0
 """m exemplars of a scene are mixed with so many of others, like them in size, for each m drawn."""
 LEAST_SEEN = 0.1
 """Least share of a rectangle that has to lie in the image, where boxes end at its border."""
-GIVE_UP = 100
+GIVE_UP = 40
 """Failures in a row after which a canvas counts as full."""
 
 
@@ -182,9 +182,9 @@ class Placer:
             return left + x * (right - left), top + y * (bottom - top)
         # Where boxes end at the canvas's border, the middle of some lies beyond it.
         beyond = float(size.mean()) / 2 * (1 - 2 * LEAST_SEEN)
-        top, left = top - beyond * (top == 0), left - beyond * (left == 0)
-        bottom, right = bottom + beyond * (bottom == self.height), right + beyond * (right == self.width)
-        return left + x * (right - left), top + y * (bottom - top)
+        x0, y0 = left - beyond * (left == 0), top - beyond * (top == 0)
+        x1, y1 = right + beyond * (right == self.width), bottom + beyond * (bottom == self.height)
+        return x0 + x * (x1 - x0), y0 + y * (y1 - y0)
 
     def _neighbour(self, e: int, members: Sequence[int]) -> int:
         """One of the members to stand beside: of the class and size of the exemplar's neighbour, with room left."""

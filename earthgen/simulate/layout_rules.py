@@ -120,7 +120,7 @@ def exemplars_of_rules(rules: Sequence[ClassRule], turns: bool = True) -> Exempl
         }
         for name, column in columns.items():
             parts.setdefault(name, []).append(column)
-    return Exemplars(**{name: np.concatenate(columns) for name, columns in parts.items()})  # type: ignore[arg-type]
+    return Exemplars(**{name: np.concatenate(columns) for name, columns in parts.items()})
 
 
 def counts_of_rules(rng: np.random.Generator, rules: Sequence[ClassRule], area: float) -> Ints:

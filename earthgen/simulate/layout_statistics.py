@@ -1,15 +1,16 @@
 """What is learned from labelled layouts: their objects as exemplars, each with how it stands to a neighbour.
 
 The objects of an image are joined into a tree that always adds the object nearest to those it has (Prim's algorithm,
-with the gap between rectangles as distance). So each but the first has a neighbour it stands beside, and is remembered by
-its place and heading in that neighbour's frame. Drawing such relations again keeps rows, courts and clusters, spacing,
-shared headings and overlaps, and which class stands beside which.
+with the gap between rectangles as distance). So each but the first has a neighbour it stands beside, and is remembered
+by its place and heading in that neighbour's frame. Drawing such relations again keeps rows, courts and clusters,
+spacing, shared headings and overlaps, and which class stands beside which.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,19 @@ from earthgen.data.rectangles import visible_fraction
 from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledSet
 from earthgen.simulate.layout_geometry import Floats, extent, gaps, row_of
-from earthgen.simulate.layout_masks import Mask, cleared, liking_of, mask_of, own_class
+from earthgen.simulate.layout_masks import Mask, mask_of, own_class, standing
 
 Ints = NDArray[np.int64]
 BORDER = 1.5
 """Pixels from the border within which a box counts as cut by it."""
 LONE = 3.0
 """An object farther from its neighbour than so many of its or the neighbour's longer side stands by itself."""
-BANDWIDTHS = (0.02, 0.04, 0.08, 0.15, 0.25, 0.4)
-"""Of logarithms of sizes, to choose from."""
-MAX_TURN_JITTER = 3.0
+BANDWIDTHS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25)
+"""Of logarithms of sizes and of relative headings in radians, to choose from."""
+
+
+MAX_TURN_JITTER = 0.04
+"""Of relative headings: what is aligned stays so to the eye."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +64,8 @@ class Convention:
     """A heading is known but for multiples of this: 360, 180, or 90, where width and height trade places."""
     low: float = 0.0
     """Angles are in [low, low + period)."""
+    longer: int = 0
+    """1 where the width is never less than the height, -1 where never more, 0 where either may be."""
     clips: bool = False
     """Whether boxes end at the image's border."""
 
@@ -78,12 +84,12 @@ class Convention:
         clips = bool(seen) and float(np.median(seen)) > 0.9
         if not (np.mod(angles, 180) != 0).any():
             return cls(turns=False, clips=clips)
-        long_first = bool((rows[:, 2] >= rows[:, 3]).all() or (rows[:, 2] <= rows[:, 3]).all())
+        longer = int((rows[:, 2] >= rows[:, 3]).all()) - int((rows[:, 2] <= rows[:, 3]).all())
         for period, lows in ((90, (-45.0, 0.0, -90.0)), (180, (-90.0, 0.0))):
             for low in lows:
-                if angles.min() >= low and angles.max() <= low + period and not (period == 90 and long_first):
-                    return cls(True, period, low, clips)
-        return cls(True, 360, 0.0 if angles.min() >= 0 else -180.0, clips)
+                if angles.min() >= low and angles.max() <= low + period and not (period == 90 and longer):
+                    return cls(True, period, low, longer, clips)
+        return cls(True, 360, 0.0 if angles.min() >= 0 else -180.0, clips=clips)
 
     def inside(self, rows: Floats) -> Floats:
         """Rows as they are worked with: where the sides may trade places, the longer one is the width."""
@@ -98,6 +104,8 @@ class Convention:
         """A row as the set writes it."""
         if not self.turns:
             return row
+        if (row[2] - row[3]) * self.longer < 0:
+            row = row[[0, 1, 3, 2, 4]] + (0, 0, 0, 0, 90)
         turns, angle = divmod(row[4] - self.low, self.period)
         row = row[[0, 1, 3, 2, 4]] if self.period == 90 and turns % 2 else row.copy()
         row[4] = angle + self.low
@@ -208,11 +216,11 @@ def exemplars_of(scenes: Sequence[Scene], convention: Convention) -> Exemplars:
     for label in np.unique(arrays["label"]):
         of = arrays["label"] == label
         size_jitter[of] = bandwidth(arrays["size"][of], arrays["scene"][of])
-        turns = arrays["turn"][of & (arrays["parent"] >= 0)].astype(float)
-        if len(turns) > 1 and convention.turns:
-            spread = np.median(np.abs(turns - np.median(turns))) * 1.4826
-            turn_jitter[of] = min(MAX_TURN_JITTER, 0.9 * spread * len(turns) ** -0.2)  # Silverman's rule
-    return Exemplars(**arrays, size_jitter=size_jitter, turn_jitter=turn_jitter)  # type: ignore[arg-type]
+        turned = of & (arrays["parent"] >= 0)
+        if turned.any() and convention.turns:
+            turns = np.radians(arrays["turn"][turned].astype(float))[:, None]
+            turn_jitter[of] = math.degrees(min(bandwidth(turns, arrays["scene"][turned]), MAX_TURN_JITTER))
+    return Exemplars(**arrays, size_jitter=size_jitter, turn_jitter=turn_jitter)
 
 
 def _wrapped(angles: Floats, period: int) -> Floats:
@@ -250,7 +258,9 @@ class Grounds:
     """For each object class, the mask class that is its own."""
     liking: Floats
     """(classes, mask classes + 1), see `layout_masks.Ground`."""
-    cleared: tuple[Mask | None, ...] = field(default=())
+    straddle: Floats
+    """(classes,), likewise."""
+    cleared: tuple[Mask | None, ...]
     """A mask a scene."""
 
     @classmethod
@@ -264,10 +274,7 @@ class Grounds:
         own = tuple(
             own_class(masks, [scene.rows[scene.labels == label] for scene in having], count) for label in range(classes)
         )
-        owned = sorted({k for k in own if k is not None})
-        bare = [None if scene.mask is None else cleared(scene.mask, owned) for scene in scenes]
-        grounds = [mask for mask in bare if mask is not None]
-        liking = liking_of(
-            grounds, [scene.rows for scene in having], [scene.labels for scene in having], classes, count
-        )
-        return cls(mask_classes, own, liking, tuple(bare))
+        kinds = [scene.labels for scene in having]
+        liking, straddle, bare = standing(masks, [scene.rows for scene in having], kinds, own, count)
+        rest = iter(bare)
+        return cls(mask_classes, own, liking, straddle, tuple(None if s.mask is None else next(rest) for s in scenes))

@@ -5,28 +5,24 @@ A layout is a pure function of the generator, of what is asked, and of the rando
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from earthgen.conditions import Box
-from earthgen.errors import ArgumentError, DataError
+from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledSet
-from earthgen.output.atomic import write_text
+from earthgen.simulate import layout_files
 from earthgen.simulate import layout_masks as masks
-from earthgen.simulate.layout_geometry import Floats
-from earthgen.simulate.layout_placement import Placer, Window
+from earthgen.simulate.layout_files import MAX_SIDE
+from earthgen.simulate.layout_geometry import Floats, extent
+from earthgen.simulate.layout_placement import LEAST_SEEN, Placer, Window
 from earthgen.simulate.layout_rules import ClassRule, counts_of_rules, exemplars_of_rules, rules_of
 from earthgen.simulate.layout_statistics import Convention, Grounds, Ints, Scene, exemplars_of, read_scenes
 
@@ -42,9 +38,6 @@ CROPS = 24
 """Windows of real layouts that are compared with a mask, for one to be like it."""
 ALIKE = 0.15
 """Bandwidth of the distance between the shares of classes in two masks."""
-_FORMAT = "earthgen-layouts-1"
-_MAX_FILE = 1 << 30  # bytes
-_MAX_SIDE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,10 +58,10 @@ class LayoutGenerator:
     """Draws layouts of any size. Make one by `fit`, `from_rules` or `load`.
 
     A canvas is divided into windows about as large as the labelled images. Each takes the number of objects of each
-    class from a random window of a random labelled image, so counts, empty images and which classes occur together are as
-    they were seen. Then objects are placed one by one beside another, at a gap, in a direction, with a relative heading
-    and of a size that were seen together, or by themselves as often as they were seen so; no object comes nearer to
-    another than it or its like was seen to.
+    class from a random window of a random labelled image, so counts, empty images and which classes occur together are
+    as they were seen. Then objects are placed one by one beside another, at a gap, in a direction, with a relative
+    heading and of a size that were seen together, or by themselves as often as they were seen so; no object comes
+    nearer to another than it or its like was seen to.
     """
 
     def __init__(
@@ -209,7 +202,9 @@ class LayoutGenerator:
         """
         self._check_size(height, width)
         if not self.scenes:
-            raise ArgumentError("strength", "asks for labelled layouts to perturb, and this generator has rules alone", 0)
+            raise ArgumentError(
+                "strength", "asks for labelled layouts to perturb, and this generator has rules alone", 0
+            )
         if not 0 <= strength <= 1:
             raise ArgumentError("strength", "must be from 0 to 1", strength)
         placer = Placer(rng, height, width, self.exemplars, self.convention)
@@ -218,11 +213,9 @@ class LayoutGenerator:
             scene, top, left = self._crop(rng, window)
             real = self.scenes[scene]
             again = np.zeros(len(self.classes), np.int64)
-            rows = self.convention.inside(real.rows) - (left, top, 0, 0, 0)
-            in_window = (rows[:, 0] >= 0) & (rows[:, 1] >= 0)
-            in_window &= (rows[:, 0] < window[3] - window[1]) & (rows[:, 1] < window[2] - window[0])
-            for k in np.flatnonzero(in_window):
-                row, label = rows[k] + (window[1], window[0], 0, 0, 0), int(real.labels[k])
+            rows = self.convention.inside(real.rows) + _shift(window, top, left)
+            for k in np.flatnonzero(self._within(rows, window, height, width)):
+                row, label = rows[k], int(real.labels[k])
                 if rng.random() < 0.2 * strength:
                     again[label] += 1
                     continue
@@ -237,47 +230,12 @@ class LayoutGenerator:
 
     def save(self, path: Path | str) -> Path:
         """Write the generator as JSON: the layouts it learned from with their masks, and its rules."""
-        scenes = []
-        for s in self.scenes:
-            boxes = [[int(k), *row] for k, row in zip(s.labels, s.rows.tolist(), strict=True)]
-            scene: dict[str, Any] = {"height": s.height, "width": s.width, "boxes": boxes}
-            if s.mask is not None:
-                png = io.BytesIO()
-                Image.fromarray(s.mask).save(png, "PNG")
-                scene["mask"] = base64.b64encode(png.getvalue()).decode()
-            scenes.append(scene)
-        rules = None if self.rules is None else {name: asdict(rule) for name, rule in self.rules.items()}
-        record = {
-            "format": _FORMAT,
-            "classes": self.classes,
-            "mask_classes": self.mask_classes,
-            "rules": rules,
-            "scenes": scenes,
-        }
-        return write_text(path, json.dumps(record))
+        return layout_files.write(path, self.classes, self.scenes, self.mask_classes, self.rules)
 
     @classmethod
     def load(cls, path: Path | str) -> LayoutGenerator:
         """Read what `save` wrote. Raises `DataError` for any other file."""
-        path = Path(path)
-        try:
-            if path.stat().st_size > _MAX_FILE:
-                raise DataError(f"{path} is larger than a layout generator can be")
-            record = json.loads(path.read_bytes())
-            if not isinstance(record, dict) or record.get("format") != _FORMAT:
-                raise DataError(f"{path} is no layout generator of this version ({_FORMAT})")
-            classes = tuple(map(str, record["classes"]))
-            scenes = [_scene(scene, len(classes), len(record["mask_classes"])) for scene in record["scenes"]]
-            rules = record["rules"] and {str(name): ClassRule(**rule) for name, rule in record["rules"].items()}
-            if not (scenes or rules) or (rules and set(rules) != set(classes)):
-                raise ValueError("neither layouts nor a rule a class")
-            return cls(classes, scenes, tuple(map(str, record["mask_classes"])), rules)
-        except DataError:
-            raise
-        except OSError as error:
-            raise DataError(f"cannot read the layout generator {path}: {error}") from error
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise DataError(f"the layout generator {path} is damaged: {error!r}") from error
+        return cls(*layout_files.read(path))
 
     def _box(self, label: int, row: Floats) -> Box:
         return Box(self.classes[label], *map(float, self.convention.outside(row)))
@@ -285,8 +243,8 @@ class LayoutGenerator:
     @staticmethod
     def _check_size(height: int, width: int) -> None:
         for name, side in (("height", height), ("width", width)):
-            if not isinstance(side, (int, np.integer)) or isinstance(side, bool) or not 1 <= side <= _MAX_SIDE:
-                raise ArgumentError(name, f"must be a whole number of pixels from 1 to {_MAX_SIDE}", side)
+            if not isinstance(side, (int, np.integer)) or isinstance(side, bool) or not 1 <= side <= MAX_SIDE:
+                raise ArgumentError(name, f"must be a whole number of pixels from 1 to {MAX_SIDE}", side)
 
     def _indices(self, argument: str, names: Iterable[str]) -> list[int]:
         names = [names] if isinstance(names, str) else list(names)
@@ -317,7 +275,9 @@ class LayoutGenerator:
         nothing: list[int | None] = [None] * len(self.classes)
         if mask is None:
             return None, None, nothing
+        straddle = np.ones(len(self.classes))
         if self.grounds is not None:
+            straddle = self.grounds.straddle
             known, names = self.mask_classes, [None if k is None else self.mask_classes[k] for k in self.grounds.own]
             liking = masks.renumbered(self.grounds.liking, known, mask_classes)
         elif self.rules is not None:
@@ -328,7 +288,7 @@ class LayoutGenerator:
             liking = np.ones((len(self.classes), len(mask_classes) + 1))
         own = [mask_classes.index(name) if name is not None and name in mask_classes else None for name in names]
         bare = masks.cleared(mask, sorted({k for k in own if k is not None}))
-        return masks.Ground(bare, liking), bare, own
+        return masks.Ground(bare, liking, straddle), bare, own
 
     def _shown(
         self, mask: masks.Mask, own: Sequence[int | None], only: Sequence[int]
@@ -350,19 +310,27 @@ class LayoutGenerator:
         wide = RULE_WINDOW if by_rule else np.median([scene.width for scene in self.scenes])
         rows = np.linspace(0, height, max(1, round(height / tall)) + 1).round().astype(int).tolist()
         columns = np.linspace(0, width, max(1, round(width / wide)) + 1).round().astype(int).tolist()
-        return [
-            (top, left, bottom, right)
-            for top, bottom in zip(rows, rows[1:], strict=False)
-            for left, right in zip(columns, columns[1:], strict=False)
-        ]
+        return [(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
     def _crop(self, rng: np.random.Generator, window: Window) -> tuple[int, int, int]:
         """A random scene and the top and left of a window of that size in it, 0 where the scene is smaller."""
-        k = int(rng.integers(len(self.scenes)))
+        height, width = window[2] - window[0], window[3] - window[1]
+        weights = np.maximum(1, np.array([scene.height * scene.width for scene in self.scenes]) / (height * width))
+        k = int(rng.choice(len(weights), p=weights / weights.sum()))  # a scene holds so many windows
         scene = self.scenes[k]
-        top = int(rng.integers(max(0, scene.height - (window[2] - window[0])) + 1))
-        left = int(rng.integers(max(0, scene.width - (window[3] - window[1])) + 1))
+        top = int(rng.integers(max(0, scene.height - height) + 1))
+        left = int(rng.integers(max(0, scene.width - width) + 1))
         return k, top, left
+
+    def _within(self, rows: Floats, window: Window, height: int, width: int) -> NDArray[np.bool_]:
+        """Which rows (n, 5) belong to a window: by their centre, or by what the canvas's border leaves of them."""
+        half = np.zeros((len(rows), 2))
+        if self.convention.clips and len(rows):
+            half = np.array([(x1 - x0, y1 - y0) for x0, y0, x1, y1 in map(extent, rows)]) * (0.5 - LEAST_SEEN)
+        top, left, bottom, right = window
+        x, y = rows[:, 0], rows[:, 1]
+        inside = (x >= left - half[:, 0] * (left == 0)) & (x < right + half[:, 0] * (right == width))
+        return inside & (y >= top - half[:, 1] * (top == 0)) & (y < bottom + half[:, 1] * (bottom == height))
 
     def _plan(
         self,
@@ -386,8 +354,8 @@ class LayoutGenerator:
             else:
                 k, top, left = self._crop(rng, window)
             scene = self.scenes[k]
-            x, y = scene.rows[:, 0] - left, scene.rows[:, 1] - top
-            seen = scene.labels[(x >= 0) & (y >= 0) & (x < w) & (y < h)]
+            rows = scene.rows + _shift(window, top, left)
+            seen = scene.labels[self._within(rows, window, height, width)]
             counts = np.bincount(seen, minlength=len(self.classes)).astype(float)
             counts *= h * w / (min(h, scene.height) * min(w, scene.width))
             counts *= math.exp(COUNT_JITTER * rng.standard_normal() - COUNT_JITTER**2 / 2)
@@ -417,30 +385,13 @@ class LayoutGenerator:
         return crops[int(rng.choice(CROPS, p=weights / weights.sum()))]
 
 
+def _shift(window: Window, top: int, left: int) -> Floats:
+    """What brings a row of a scene into a window of the canvas, when that window was cut there."""
+    return np.array([window[1] - left, window[0] - top, 0, 0, 0], float)
+
+
 def _divided(rng: np.random.Generator, drawn: Ints, asked: Ints) -> Ints:
     """`asked` of each class (classes,) over the windows, in proportion to what was drawn (windows, classes)."""
     weights = drawn + 0.02 * drawn.sum(1, keepdims=True) + 1e-6
     shares = weights / weights.sum(0)
     return np.stack([rng.multinomial(n, shares[:, k]) for k, n in enumerate(asked)], 1)
-
-
-def _scene(record: Mapping[str, Any], classes: int, mask_classes: int) -> Scene:
-    """A scene as it was saved, checked. Raises `ValueError` and the like for anything else."""
-    height, width = int(record["height"]), int(record["width"])
-    boxes = np.array(record["boxes"], float).reshape(-1, 6)
-    labels, rows = boxes[:, 0].astype(np.int64), boxes[:, 1:]
-    if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE) or not np.isfinite(boxes).all():
-        raise ValueError("sizes and boxes must be finite numbers")
-    if ((labels < 0) | (labels >= classes)).any() or (rows[:, 2:4] <= 0).any():
-        raise ValueError("boxes must have a known class and sides > 0")
-    mask = None
-    if "mask" in record:
-        try:
-            picture = Image.open(io.BytesIO(base64.b64decode(record["mask"])), formats=("PNG",))
-        except (binascii.Error, OSError) as error:
-            raise ValueError(f"unreadable mask: {error}") from error
-        if picture.size != (width, height) or picture.mode != "L":
-            raise ValueError("a mask must have the size of its layout")
-        mask = np.array(picture)
-        masks.check_mask(mask, range(mask_classes), height, width)  # type: ignore[arg-type]
-    return Scene(height, width, rows, labels, mask)
