@@ -14,7 +14,7 @@ import numpy as np
 
 from earthgen.errors import DataError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
-from earthgen.labels.reading import Reading, split_of
+from earthgen.labels.reading import MISSING, Reading, split_of
 from earthgen.labels.shapes import Points, area, bounds
 from earthgen.labels.writing import Writing, splits_of, write_json
 
@@ -101,7 +101,7 @@ def _read_file(file: Path, root: Path, job: Reading) -> list[LabelledImage]:
             raise DataError(f"{file}: two images have the id {entry['id']!r}")
         path = job.find(entry["file_name"], [root / "images" / split, root / "images", root / split, root, file.parent])
         if path is None:
-            job.notes.add("images that are not there are left out", f"{entry['file_name']} of {file.name}")
+            job.notes.add(MISSING, f"{entry['file_name']} of {file.name}")
             continue
         if path in seen:
             raise DataError(

@@ -2,7 +2,8 @@
 
 Columns are `file_name`, `text`, `label`, `gsd`, `crs`, `transform`, `objects` (`bbox` [x, y, width, height] in pixels,
 `categories`, `corners` of rotated boxes, `difficult`) and what the images carry in `extra`; those that no image has
-are left out. Lists and records in `extra` are JSON text, so that every row of a column has one type.
+are left out. Lists and records in `extra` are JSON text, and so is a column that a whole split lacks or that has
+several types: the loader guesses types split by split, and refuses columns of several.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from affine import Affine
 
 from earthgen.errors import DataError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
-from earthgen.labels.reading import Reading, is_split, split_of
+from earthgen.labels.reading import MISSING, Reading, is_split, split_of
 from earthgen.labels.shapes import bounds
 from earthgen.labels.writing import Writing, lines, write_text
 
 _OWN = ("file_name", "text", "label", "gsd", "crs", "transform", "objects")
+_WORDS = ("text", "label")
 _DECIMALS = 3
 _NAMES = ("metadata.jsonl", "metadata.csv")
 _CAPTIONS = ("text", "caption", "captions", "prompt")
@@ -37,11 +39,40 @@ def write(images: LabelledSet, folder: Path, job: Writing) -> None:
         rows.setdefault(image.split, []).append({"file_name": name, **_own(image, job), **_extra(image)})
     everything = [row for of_split in rows.values() for row in of_split]
     present = {key: None for row in everything for key, value in row.items() if value is not None}
-    as_text = {key for key in present if key not in _OWN and _mixed([row.get(key) for row in everything])}
+    as_text = {key for key in present if _untyped(key, rows, job)}
     for split, of_split in rows.items():
-        table = [{key: _cell(row.get(key), key in as_text) for key in present} for row in of_split]
+        table = [{key: _cell(key, row.get(key), key in as_text) for key in present} for row in of_split]
         text = lines(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in table)
         write_text(folder / split / "metadata.jsonl", text)
+
+
+def _untyped(key: str, rows: Mapping[str, Sequence[Mapping[str, Any]]], job: Writing) -> bool:
+    """Whether the loader, which guesses the types of a column in each split, would guess several."""
+    values = {split: [row.get(key) for row in of_split] for split, of_split in rows.items()}
+    kinds = {_kind(value) for of_split in values.values() for value in of_split if value is not None}
+    texts = [value for of_split in values.values() for value in of_split if isinstance(value, str)]
+    if key not in _OWN and (len(kinds) > 1 or kinds & {list, dict, tuple} or any(_loaded(t) is not t for t in texts)):
+        return True
+    bare = [split for split, of_split in values.items() if not any(map(_says_something, of_split))]
+    if bare and key not in _WORDS:
+        job.notes.add("columns that a whole split lacks are written as JSON text", f"{key} in {', '.join(bare)}")
+    return bool(bare)
+
+
+def _kind(value: Any) -> type:
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
+
+
+def _says_something(value: Any) -> bool:
+    return any(value.values()) if isinstance(value, Mapping) else value is not None
+
+
+def _cell(key: str, value: Any, as_text: bool) -> Any:
+    if not as_text:
+        return value
+    if value is None:
+        return ""
+    return value if key in _WORDS else json.dumps(value, ensure_ascii=False)
 
 
 def _own(image: LabelledImage, job: Writing) -> dict[str, Any]:
@@ -70,17 +101,6 @@ def _extra(image: LabelledImage) -> dict[str, Any]:
     return {(f"extra_{key}" if key in _OWN else key): value for key, value in image.extra.items()}
 
 
-def _mixed(values: list[Any]) -> bool:
-    kinds = {float if isinstance(v, int) and not isinstance(v, bool) else type(v) for v in values if v is not None}
-    return len(kinds) > 1 or bool(kinds & {list, dict, tuple})
-
-
-def _cell(value: Any, as_text: bool) -> Any:
-    return (
-        json.dumps(value, ensure_ascii=False) if as_text and value is not None and not isinstance(value, str) else value
-    )
-
-
 def matches(source: Path) -> bool:
     """Whether a file, or one in a folder or its splits, is an imagefolder's metadata."""
     return bool(_files(source))
@@ -96,7 +116,7 @@ def read(source: Path, job: Reading) -> LabelledSet:
                 raise DataError(f"{place}: expected a column `file_name`, but there are {sorted(row)}")
             path = job.find(name, [file.parent])
             if path is None:
-                job.notes.add("images that are not there are left out", f"{name} ({place})")
+                job.notes.add(MISSING, f"{name} ({place})")
                 continue
             images.append(_read_image(path, row, place, job, split_of(*Path(name).parts[:-1], file.parent.name)))
     return job.finish(images)
@@ -124,22 +144,24 @@ def _read_image(path: Path, row: dict[str, Any], place: str, job: Reading, split
     facts: dict[str, Any] = {}
     for name in _CAPTIONS:
         if isinstance(row.get(name), str) and "caption" not in facts:
-            facts["caption"] = row.pop(name)
-    if row.get("label") is not None:
-        facts["label"] = str(row.pop("label"))
+            facts["caption"] = row.pop(name) or None
+    label = row.pop("label", None)
+    facts["label"] = None if label in (None, "") else str(label)
+    row = {key: _loaded(value) for key, value in row.items()}
     if isinstance(row.get("gsd"), (int, float)):
         facts["gsd"] = float(row.pop("gsd"))
     if row.get("crs") is not None and isinstance(row.get("transform"), list):
         (a, b), (c, d), (e, f) = job.points(row.pop("transform"), place)
         facts |= {"crs": str(row.pop("crs")), "transform": Affine(a, b, c, d, e, f)}
     objects = row.pop("objects", None)
-    extra = {key: _loaded(value) for key, value in row.items() if value is not None}
+    extra = {key: value for key, value in row.items() if value not in (None, "")}
     image = job.image(path, split, **facts, extra=extra)
     return image if objects is None else image.replace(shapes=_shapes(objects, image, place, job))
 
 
 def _loaded(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("{", "["):
+    """What `write` had to write as JSON text; any other text as it is."""
+    if isinstance(value, str):
         try:
             return json.loads(value)
         except ValueError:

@@ -35,6 +35,8 @@ _SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+MISSING = "images that are not there are left out"
+"""A kind of note, for every reader that finds images by their names in the labels."""
 _OUTSIDE = "objects outside their image are left out"
 _EMPTY = "objects without area are left out"
 _CUT = "objects that stick out of their image are cut to it"
@@ -238,7 +240,8 @@ class Reading:
     def finish(self, images: Sequence[LabelledImage], mask_classes: tuple[str, ...] = ()) -> LabelledSet:
         """The set. Raises `DataError` where no image was found, or every object lies outside its image."""
         if not images:
-            raise DataError("no image was found. Say where they are with `images`, the folder that holds them")
+            missed = "".join(f", such as {place}" for place in self.notes.places[MISSING][:1])
+            raise DataError(f"no image was found{missed}. Say where they are with `images`, the folder that holds them")
         if self.notes.count(_OUTSIDE) and not self._shapes:
             first = self.notes.places[_OUTSIDE][0]
             raise DataError(f"every object lies outside its image, so these labels are of others (see {first})")

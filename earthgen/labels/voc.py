@@ -16,7 +16,7 @@ import numpy as np
 from earthgen.conditions import Box
 from earthgen.errors import DataError
 from earthgen.labels.base import SPLITS, LabelledImage, LabelledSet, Shape, Split
-from earthgen.labels.reading import Reading, pictures_in, split_of
+from earthgen.labels.reading import MISSING, Reading, pictures_in, split_of
 from earthgen.labels.shapes import Points, bounds
 from earthgen.labels.writing import Writing, lines, splits_of, write_text
 
@@ -91,7 +91,7 @@ def read(source: Path, job: Reading) -> LabelledSet:
         stated = (root.findtext("filename") or file.stem).strip()
         picture = job.find(stated, near) or job.find_stem(file.stem, near)
         if picture is None:
-            job.notes.add("images that are not there are left out", f"{stated} of {file}")
+            job.notes.add(MISSING, f"{stated} of {file}")
             continue
         split = listed.get(file.stem) or split_of(*file.relative_to(source).parts[-2::-1])
         images.append(_read_image(job.image(picture, split), root, file, job))

@@ -16,7 +16,7 @@ import yaml
 
 from earthgen.errors import DataError
 from earthgen.labels.base import SPLITS, LabelledImage, LabelledSet, Shape, Split
-from earthgen.labels.reading import Reading, pictures_in, split_of
+from earthgen.labels.reading import MISSING, Reading, pictures_in, split_of
 from earthgen.labels.shapes import bounds
 from earthgen.labels.writing import Writing, lines, splits_of, write_text
 
@@ -142,7 +142,7 @@ def _listed(entry: str, roots: list[Path], file: Path, job: Reading) -> list[Pat
             found = [(place, line, job.find(line, [path.parent, *roots])) for place, line in job.lines(path)]
             for place, line, picture in found:
                 if picture is None:
-                    job.notes.add("images that are not there are left out", f"{line} ({place})")
+                    job.notes.add(MISSING, f"{line} ({place})")
             return [picture for _, _, picture in found if picture]
     raise DataError(f"{file}: there is no {entry!r}, neither in its folder nor in its `path`")
 
