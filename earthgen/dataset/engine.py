@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -23,7 +21,7 @@ from tqdm.auto import tqdm
 
 from earthgen import __version__, labels, weights
 from earthgen.conditions import Box
-from earthgen.dataset import checks, summary, workers
+from earthgen.dataset import checks, real, summary, workers
 from earthgen.dataset.config import Config
 from earthgen.dataset.store import Record, Store, check_same, sha256
 from earthgen.errors import ArgumentError, DataError, OutputError
@@ -68,17 +66,17 @@ def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool 
 
 
 def _made(config: Config, store: Store, processes: int, progress: bool | None, started: float) -> dict[str, Any]:
-    wanted = config.classes if config.task == "detection" else ()
-    real = None if config.real is None else labels.read(config.real, classes=wanted or None)
+    labelled = real.read(config)
     there = store.config()
-    config = resolve(config, real, there)
+    config = resolve(config, labelled, there)
     shown = sys.stderr.isatty() if progress is None else progress
     if there is not None:
         check_same(store, there, config)
     if there is None or there != config:
         store.reopen()
         store.write_config(config)
-    _learn(config, real, store)
+    if labelled is not None:
+        _learn(config, labelled, store)
     records = {i: record for i, record in store.records().items() if i < config.count and store.whole(record)}
     missing = [index for index in range(config.count) if index not in records]
     seconds: Counter[str] = Counter()
@@ -100,14 +98,14 @@ def _made(config: Config, store: Store, processes: int, progress: bool | None, s
     return _report(config, store, records, len(missing), seconds, time.perf_counter() - started)
 
 
-def resolve(config: Config, real: LabelledSet | None, there: Config | None = None) -> Config:
+def resolve(config: Config, labelled: LabelledSet | None, there: Config | None = None) -> Config:
     """The configuration without gaps, with digests of what it depends on; `there` is that of an earlier run.
 
     Raises `ArgumentError` where classes or formats are not known, or the device is not here.
     """
     made_with = {"version": __version__, "model_sha256": weights.model_sha256(weights.resolve(config.model))}
-    if real is not None:
-        made_with["real_sha256"] = digest(real)
+    if labelled is not None:
+        made_with["real_sha256"] = real.digest(labelled)
     if config.filter.judge is not None:
         made_with["filter_sha256"] = _folder_digest(Path(config.filter.judge))
     formats = config.formats or (there.formats if there is not None else ())
@@ -115,7 +113,7 @@ def resolve(config: Config, real: LabelledSet | None, there: Config | None = Non
     earth = import_module("earthgen.pipelines.earth")
     changes: dict[str, Any] = {
         "formats": formats,
-        "classes": config.classes or _classes(config, real),
+        "classes": real.classes(config, labelled),
         "steps": config.steps or earth.DEFAULT_STEPS,
         "device": _device(config.device),
         "made_with": made_with,
@@ -143,7 +141,7 @@ def _check_formats(config: Config, formats: Sequence[str]) -> None:
         raise ArgumentError("formats", rule, name)
 
 
-def labelled(config: Config, store: Store, records: dict[int, Record]) -> LabelledSet:
+def labelled_set(config: Config, store: Store, records: dict[int, Record]) -> LabelledSet:
     """The images that were kept, with their labels."""
     images = [
         _labelled(config, store, record, picture)
@@ -160,59 +158,46 @@ def labelled(config: Config, store: Store, records: dict[int, Record]) -> Labell
     return LabelledSet(images, classes, next(iter(found), ()))
 
 
-def digest(images: LabelledSet) -> str:
-    """SHA-256 of all that a labelled set says, its files included, wherever they lie."""
-    total = hashlib.sha256(json.dumps([images.classes, images.mask_classes]).encode())
-    for image in images.images:
-        shapes = None if image.shapes is None else [
-            [repr(shape.box), None if shape.polygon is None else shape.polygon.tolist(), shape.difficult]
-            for shape in image.shapes
-        ]  # fmt: skip
-        mask = image.mask.tobytes().hex() if isinstance(image.mask, np.ndarray) else image.mask and sha256(image.mask)
-        facts = [image.id, image.height, image.width, image.split, image.label, image.caption, image.gsd]
-        total.update(json.dumps([facts, shapes, mask, sha256(image.path)]).encode())
-    return total.hexdigest()
-
-
-def _learn(config: Config, real: LabelledSet | None, store: Store) -> None:
+def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
     """Learn from the real labels what a data set needs, once."""
-    if real is None:
-        return
-    seen = dataclasses.replace(real, images=[image for image in real.images if image.split != "test"])
-    if config.task in ("detection", "segmentation") and not store.layouts.exists():
-        store.layouts.parent.mkdir(parents=True, exist_ok=True)
-        LayoutGenerator.fit(_only(seen, config.classes)).save(store.layouts)
-    if config.filter.enabled and config.filter.judge is None and not store.filter.exists():
+    has_objects = any(image.shapes is not None for image in labelled.images)
+    masks_alone = config.task == "segmentation" and not has_objects
+    seen = real.learnable(labelled, config.classes, objects=not masks_alone)
+    if config.task in ("detection", "segmentation") and not (store.layouts.exists() or store.masks.exists()):
+        if masks_alone:
+            _put(store, store.masks, real.CarvedMasks.fit(seen))
+        else:
+            LayoutGenerator.fit(seen).save(store.layouts)
+    # Of captions, the labels say nothing that they could be held against.
+    if (
+        config.filter.enabled
+        and config.filter.judge is None
+        and config.task != "captions"
+        and not store.filter.exists()
+    ):
         from earthgen.dataset.filter import AgreementFilter
 
         threads = torch.get_num_threads()
         torch.set_num_threads(config.threads)
         try:
-            draft = store.work / "filter"
-            AgreementFilter.fit(seen).save(draft)
-            store.put(draft, store.filter.relative_to(store.folder).as_posix())
+            _put(store, store.filter, AgreementFilter.fit(seen, progress=sys.stderr.isatty()))
         finally:
             torch.set_num_threads(threads)
 
 
-def _only(images: LabelledSet, classes: Sequence[str]) -> LabelledSet:
-    """The objects of some classes. Raises `ArgumentError` for a class that no label and no mask names."""
-    unknown = set(classes) - set(images.classes) - set(images.mask_classes)
-    if unknown:
-        known = (*images.classes, *images.mask_classes)
-        raise ArgumentError("classes", f"must be among those of the real labels, {known}", sorted(unknown))
-    wanted = [
-        image.replace(shapes=None if image.shapes is None else tuple(s for s in image.shapes if s.label in classes))
-        for image in images.images
-    ]
-    return dataclasses.replace(images, images=wanted)
+def _put(store: Store, folder: Path, learned: Any) -> None:
+    """Save something learned into a folder that appears whole or not at all."""
+    draft = store.work / folder.name
+    shutil.rmtree(draft, ignore_errors=True)
+    learned.save(draft)
+    store.put(draft, folder.relative_to(store.folder).as_posix())
 
 
 def _finish(config: Config, store: Store, records: dict[int, Record], progress: bool) -> Counter[str]:
     """All that comes after the last row. Ended at any moment, it may begin again."""
     start = time.perf_counter()
     store.write_manifest(records)
-    images = labelled(config, store, records)
+    images = labelled_set(config, store, records)
     if len(images):
         for name in set(labels.FORMATS) - set(config.formats):
             shutil.rmtree(store.folder / name, ignore_errors=True)  # of an earlier run
@@ -257,21 +242,6 @@ def _shape(one: dict[str, Any]) -> Shape:
     box = Box(*(one[name] for name in ("label", "cx", "cy", "width", "height", "angle")))
     polygon = None if one["polygon"] is None else np.array(one["polygon"], float)
     return Shape(box, polygon, one["difficult"])
-
-
-def _classes(config: Config, real: LabelledSet | None) -> tuple[str, ...]:
-    """Classes that the real labels name."""
-    if real is None:
-        return ()
-    named = {
-        "detection": real.classes,
-        "segmentation": real.mask_classes or real.classes,
-        "classification": tuple(sorted({image.label for image in real.images if image.label})),
-        "captions": (),
-    }[config.task]
-    if not named and config.task != "captions":
-        raise ArgumentError("real", f"must have labels for {config.task}, or `classes` be given", config.real)
-    return named
 
 
 def _device(name: str) -> str:

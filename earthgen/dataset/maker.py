@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import Image
 
 from earthgen import __version__, weights
 from earthgen.conditions import Conditions, Guidance
@@ -24,9 +22,9 @@ from earthgen.dataset import rows
 from earthgen.dataset.canvas import Part, Window, clip, cut, windows
 from earthgen.dataset.config import DEFAULT_RULE, Config
 from earthgen.dataset.filter import Filter, Verdict
+from earthgen.dataset.real import CarvedMasks, write_mask
 from earthgen.dataset.store import Record, Store
 from earthgen.labels.base import Shape
-from earthgen.output.atomic import write_bytes
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.simulate.layouts import Layout, LayoutGenerator
@@ -56,8 +54,6 @@ class Maker:
         self.pipe.set_progress_bar_config(disable=True)
         self.layouts = layouts_of(config, self.store)
         self.filter = filter_of(config, self.store)
-        learned = self.layouts is not None and any(scene.mask is not None for scene in self.layouts.scenes)
-        self._with_mask = config.task == "segmentation" or (learned and config.layout.masks)
         self._seconds: dict[str, float] = {}
         self._about: dict[str, Any] = {
             "model": "earthgen/mini" if config.model == weights.BUNDLED else Path(config.model).resolve().name,
@@ -111,13 +107,17 @@ class Maker:
             return None
         rng = rows.layout_rng(self.config, index, number)
         height, width = self.config.size
+        if isinstance(self.layouts, CarvedMasks):
+            return self.layouts.sample(rng, height, width)
         if rng.random() < self.config.layout.perturb:
             return self.layouts.perturb(rng, height, width, self.config.layout.strength)
         background = self.config.layout.background
         if background is not None:
             ground = np.full((height, width), self.config.classes.index(background), np.uint8)
             return self.layouts.sample(rng, height, width, mask=ground, mask_classes=self.config.classes)
-        return self.layouts.sample(rng, height, width, with_mask=self._with_mask)
+        learned = any(scene.mask is not None for scene in self.layouts.scenes)
+        with_mask = self.config.task == "segmentation" or (learned and self.config.layout.masks)
+        return self.layouts.sample(rng, height, width, with_mask=with_mask)
 
     def _generate(self, asked: Conditions, seed: int) -> NDArray[np.uint8]:
         height, width = self.config.size
@@ -132,7 +132,7 @@ class Maker:
                 generator=[torch.Generator().manual_seed(seed)],
                 output_type="pil",
             )
-            return np.asarray(result.images[0].convert("RGB"))
+            return np.array(result.images[0].convert("RGB"))
 
     def _judged(
         self, row: rows.Row, layout: Layout | None, asked: Conditions, scene: Scene, origin: dict[str, int]
@@ -205,7 +205,7 @@ class Maker:
         image = scene.write(source / ("images" if kept else "rejected") / f"{name}.png")
         mask = None
         if told.mask is not None and kept:
-            mask = self.store.entry(_write_mask(source / "masks" / f"{name}.png", told.mask))
+            mask = self.store.entry(write_mask(source / "masks" / f"{name}.png", told.mask))
         return {"image": self.store.entry(image), "mask": mask}
 
     def _write_canvas(self, scene: Scene, row: rows.Row) -> dict[str, str]:
@@ -219,12 +219,14 @@ class Maker:
         self._seconds[what] += time.perf_counter() - start
 
 
-def layouts_of(config: Config, store: Store) -> LayoutGenerator | None:
+def layouts_of(config: Config, store: Store) -> LayoutGenerator | CarvedMasks | None:
     """The generator of a data set's layouts: learned ones from its folder; None where the task has none."""
     if config.task not in ("detection", "segmentation"):
         return None
     if store.layouts.exists():
         return LayoutGenerator.load(store.layouts)
+    if store.masks.exists():
+        return CarvedMasks.load(store.masks)
     objects = [name for name in config.classes if name != config.layout.background]
     rules = {name: config.layout.rules.get(name, DEFAULT_RULE) for name in objects}
     if config.layout.background is not None:
@@ -240,12 +242,6 @@ def filter_of(config: Config, store: Store) -> Filter | None:
     from earthgen.dataset.filter import AgreementFilter
 
     return AgreementFilter.load(folder, **config.filter.thresholds)
-
-
-def _write_mask(path: Path, mask: NDArray[np.uint8]) -> Path:
-    buffer = io.BytesIO()  # through memory: Pillow may cut a file short on a full disk
-    Image.fromarray(np.ascontiguousarray(mask)).save(buffer, format="PNG")
-    return write_bytes(path, buffer.getbuffer())
 
 
 def _pixels(told: Conditions) -> dict[str, int]:

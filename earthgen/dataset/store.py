@@ -45,6 +45,7 @@ class Store:
         self.sums = self.folder / "SHA256SUMS"
         self.source = self.folder / "source"
         self.layouts = self.folder / "learned" / "layouts.json"
+        self.masks = self.folder / "learned" / "masks"
         self.filter = self.folder / "learned" / "filter"
         self.work = self.folder / ".work"
 
