@@ -8,26 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from earthgen.cli.world import (
-    WHAT,
-    WHERE,
-    Cache,
-    Clouds,
-    Day,
-    Device,
-    Ground,
-    Json,
-    Model,
-    Prompt,
-    Regions,
-    Seed,
-    Steps,
-    Weights,
-    opener,
-    option,
-)
+from earthgen.cli.world import WHAT, WHERE, Json, Opener, of_a_world, option
 from earthgen.errors import ArgumentError
-from earthgen.weights import BUNDLED
 
 _STREAMED, _WHOLE = (".tif", ".tiff", ".zarr"), (".png", ".jpg", ".jpeg")
 
@@ -42,7 +24,9 @@ def window_size(text: str) -> tuple[int, int]:
     return int(sides[-1]), int(sides[0])
 
 
+@of_a_world
 def window(
+    opened: Opener,
     lat: Annotated[float, option("--lat", panel=WHAT, text="Latitude of the centre, degrees north, to 85.05.")],
     lon: Annotated[float, option("--lon", panel=WHAT, text="Longitude of the centre, degrees east.")],
     gsd: Annotated[float, option("--gsd", panel=WHAT, metavar="M", text="Metres on the ground a pixel, from 0.6.")],
@@ -59,17 +43,6 @@ def window(
             text="As EPSG:4326. Default: the UTM zone of the place. EPSG:3857: the map's own pixels, not warped.",
         ),
     ] = None,
-    prompt: Prompt = None,
-    date: Day = None,
-    cloud_cover: Clouds = None,
-    regions: Regions = None,
-    base: Ground = "earth",
-    seed: Seed = 0,
-    steps: Steps = None,
-    guidance: Weights = None,
-    model: Model = BUNDLED,
-    device: Device = "auto",
-    cache: Cache = None,
     json: Json = False,
 ) -> None:
     """Make an image of any part of the world, at any resolution from continents to 0.6 m.
@@ -85,6 +58,8 @@ def window(
     \b
     A valley in the Alps at 10 m:
       earthgen window --lat 47.15 --lon 11.07 --gsd 10 --size 4096 -o alps.tif
+    The land around an image of one's own:
+      earthgen window --lat 45.4 --lon 9.2 --gsd 10 --known mine.tif -o around.tif
     With a forest where a polygon says so, as a picture:
       earthgen window --lat 45.4 --lon 9.2 --gsd 5 --regions forest.geojson -o plain.png
     """
@@ -94,7 +69,6 @@ def window(
     suffix = output.suffix.lower()
     if suffix not in _STREAMED + _WHOLE:
         raise ArgumentError("output", f"must end in one of {', '.join(_STREAMED + _WHOLE)}", str(output))
-    opened = opener(prompt, date, cloud_cover, regions, base, seed, steps, guidance, model, device, cache)
 
     from earthgen.world.warp import MAX_PIXELS, Grid
     from earthgen.world.world import check_gsd
@@ -123,7 +97,7 @@ def window(
         "gsd": metres,
         "crs": grid.crs.to_string(),
         "transform": list(grid.transform)[:6],
-        "seed": seed,
+        "seed": world.request.seed,
         "seconds": round(time.monotonic() - start, 1),
     }
     if json:
@@ -132,4 +106,6 @@ def window(
         shown = f"{grid.width} x {grid.height} px of {metres:g} m"
         code = grid.crs.to_epsg()
         place_of = f"EPSG:{code}" if code else "equal-area about its centre"
-        typer.echo(f"{output}  {shown}  {place_of if crs is None else crs}  seed {seed}  {report['seconds']} s")
+        typer.echo(
+            f"{output}  {shown}  {place_of if crs is None else crs}  seed {report['seed']}  {report['seconds']} s"
+        )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,51 +28,69 @@ def option(*names: str, panel: str, text: str, metavar: str | None = None) -> ty
     return info
 
 
-Prompt = Annotated[str | None, option("--prompt", panel=WHAT, text="A sentence of what there is to see everywhere.")]
-Day = Annotated[str | None, option("--date", panel=WHAT, metavar="YYYY-MM-DD", text="Day that the images show.")]
-Clouds = Annotated[float | None, option("--cloud-cover", panel=WHAT, metavar="0..1", text="Fraction under cloud.")]
-Regions = Annotated[
-    Path | None,
-    option(
-        "--regions",
-        panel=WHAT,
-        metavar="GEOJSON",
-        text="FeatureCollection of polygons, each with a `prompt`, `date` or `cloud_cover` of its own.",
-    ),
-]
-Ground = Annotated[
-    str,
-    option("--base", panel=WHAT, metavar="earth|imagined", text="NASA's Blue Marble above, or a planet from noise."),
-]
-Seed = Annotated[int, option("--seed", panel=HOW, text="Same seed, same world.")]
-Steps = Annotated[int | None, option("--steps", panel=HOW, metavar="N", text="Sampling steps of each level.")]
-Weights = Annotated[
-    str | None, option("--guidance", panel=HOW, metavar="W|NAME=W,...", text="As in generate. Default: 1.")
-]
-Model = Annotated[str, option("--model", panel=HOW, text="The bundled model's name or a model folder.")]
-Device = Annotated[str, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")]
-Cache = Annotated[
-    Path | None, option("--cache", panel=HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache.")
-]
 Json = Annotated[bool, option("--json", panel=WHERE, text="Print JSON, for scripts.")]
+Opener = Callable[[], "World"]
 
 
 def opener(
-    prompt: str | None,
-    date: str | None,
-    cloud_cover: float | None,
-    regions: Path | None,
-    base: str,
-    seed: int,
-    steps: int | None,
-    guidance: str | None,
-    model: str,
-    device: str,
-    cache: Path | None,
-) -> Any:
+    prompt: Annotated[
+        str | None, option("--prompt", panel=WHAT, text="A sentence of what there is to see everywhere.")
+    ] = None,
+    date: Annotated[
+        str | None, option("--date", panel=WHAT, metavar="YYYY-MM-DD", text="Day that the images show.")
+    ] = None,
+    cloud_cover: Annotated[
+        float | None, option("--cloud-cover", panel=WHAT, metavar="0..1", text="Fraction under cloud.")
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        option(
+            "--regions",
+            panel=WHAT,
+            metavar="GEOJSON",
+            text="FeatureCollection of polygons, each with a `prompt`, `date` or `cloud_cover` of its own.",
+        ),
+    ] = None,
+    known: Annotated[
+        list[Path] | None,
+        option(
+            "--known",
+            panel=WHAT,
+            metavar="FILE",
+            text="An image with a CRS that is there as it is; the world grows around it. May be given again.",
+        ),
+    ] = None,
+    bands: Annotated[
+        str | None, option("--bands", panel=WHAT, metavar="R,G,B", text="Of --known, where it has others: 4,3,2.")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        option("--scale", panel=WHAT, metavar="LOW,HIGH", text="Black and white of --known: 0,3000, or 2%,98%."),
+    ] = None,
+    base: Annotated[
+        str,
+        option(
+            "--base", panel=WHAT, metavar="earth|imagined", text="NASA's Blue Marble above, or a planet from noise."
+        ),
+    ] = "earth",
+    seed: Annotated[int, option("--seed", panel=HOW, text="Same seed, same world.")] = 0,
+    steps: Annotated[
+        int | None, option("--steps", panel=HOW, metavar="N", text="Sampling steps of each level.")
+    ] = None,
+    guidance: Annotated[
+        str | None, option("--guidance", panel=HOW, metavar="W|NAME=W,...", text="As in generate. Default: 1.")
+    ] = None,
+    model: Annotated[str, option("--model", panel=HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
+    device: Annotated[str, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
+    cache: Annotated[
+        Path | None,
+        option("--cache", panel=HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache."),
+    ] = None,
+) -> Opener:
     """A function that opens the world asked for, after all that can be said without the model was checked."""
     from earthgen import weights
     from earthgen.cli import parse
+    from earthgen.cli.picture import Picture, Scale, parse_bands
     from earthgen.conditions import Conditions
 
     parse.at_least_one("steps", steps)
@@ -84,10 +105,14 @@ def opener(
     collection = None if regions is None else read_regions(regions)
     if collection is not None:
         regions_of(collection, conditions)
+    for name, value in (("bands", bands), ("scale", scale)):
+        if value is not None and not known:
+            raise ArgumentError(name, "must be given together with `known`", value)
+    pictures = [Picture.open(path, parse_bands(bands), Scale.parse(scale)) for path in known or ()]
 
     def opened() -> World:
         from earthgen.cli import models
-        from earthgen.world.world import DEFAULT_STEPS, World
+        from earthgen.world.world import World
 
         models._hush()
         return World.open(
@@ -96,13 +121,30 @@ def opener(
             base=base,
             conditions=conditions,
             regions=collection,
-            steps=steps or DEFAULT_STEPS,
+            known=pictures,
+            steps=steps,
             guidance=wanted,
             cache=cache,
             device=models.find_device(device),
         )
 
     return opened
+
+
+def of_a_world(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of `opener` besides its own; it gets what that returns as `opened`."""
+    shared = inspect.signature(opener, eval_str=True).parameters
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "opened"]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared.values())]
+
+    @functools.wraps(command)
+    def whole(**given: Any) -> None:
+        opened = opener(**{name: given.pop(name) for name in shared})
+        command(opened=opened, **given)
+
+    whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    whole.__annotations__ = {p.name: p.annotation for p in parameters}
+    return whole
 
 
 def zoom_range(text: str) -> tuple[int, int]:
@@ -116,7 +158,9 @@ def zoom_range(text: str) -> tuple[int, int]:
     return low, high
 
 
+@of_a_world
 def world(
+    opened: Opener,
     bbox: Annotated[
         tuple[float, float, float, float],
         option("--bbox", panel=WHERE, metavar="W S E N", text="Degrees. W > E goes across the antimeridian."),
@@ -129,17 +173,6 @@ def world(
     format: Annotated[str, option("--format", panel=WHERE, metavar="png|jpg|webp", text="Of the tiles.")] = "png",
     quality: Annotated[int, option("--quality", panel=WHERE, metavar="1..100", text="Of jpg and webp.")] = 85,
     name: Annotated[str, option("--name", panel=WHERE, text="What the archive calls itself.")] = "earthgen",
-    prompt: Prompt = None,
-    date: Day = None,
-    cloud_cover: Clouds = None,
-    regions: Regions = None,
-    base: Ground = "earth",
-    seed: Seed = 0,
-    steps: Steps = None,
-    guidance: Weights = None,
-    model: Model = BUNDLED,
-    device: Device = "auto",
-    cache: Cache = None,
     json: Json = False,
 ) -> None:
     """Make a part of the world as map tiles, ready for any map client.
@@ -160,8 +193,7 @@ def world(
     from earthgen.output.tiles import TileRequest
 
     low, high = zoom_range(zooms)
-    opened = opener(prompt, date, cloud_cover, regions, base, seed, steps, guidance, model, device, cache)
-    unknown = Provenance(seed, {}, {}, "", "", "", 1, "")
+    unknown = Provenance(0, {}, {}, "", "", "", 1, "")
     request = TileRequest(bbox, low, high, unknown, name, format, quality)
     writers = {".pmtiles": archives.write_pmtiles, ".mbtiles": archives.write_mbtiles, "": archives.write_xyz}
     if output.suffix.lower() not in writers:
@@ -175,10 +207,12 @@ def world(
         "tiles": request.count,
         "bounds": list(request.bounds),
         "zooms": [low, high],
-        "seed": seed,
+        "seed": whole.request.seed,
         "seconds": round(time.monotonic() - start, 1),
     }
     if json:
         parse.print_json(report)
     else:
-        typer.echo(f"{path}  {request.count} tiles of zooms {low} to {high}  seed {seed}  {report['seconds']} s")
+        typer.echo(
+            f"{path}  {request.count} tiles of zooms {low} to {high}  seed {report['seed']}  {report['seconds']} s"
+        )

@@ -76,6 +76,27 @@ def test_zarr(command, tmp_path: Path) -> None:
     assert zarr.open_array(path / "0" / "image").shape == (3, 30, 30)
 
 
+def test_a_window_grows_around_a_known_image(command, tmp_path: Path) -> None:
+    grid = Grid.around(45.4, 9.2, 1720, 20, "EPSG:3857")
+    image = np.random.default_rng(0).integers(0, 255, (3, 20, 20), np.uint8)
+    files = {}
+    for kind, values in (("uint8", image), ("uint16", image.astype(np.uint16) * 10)):
+        files[kind] = tmp_path / f"{kind}.tif"
+        profile = {"height": 20, "width": 20, "count": 3, "crs": grid.crs, "transform": grid.transform}
+        with rasterio.open(files[kind], "w", driver="GTiff", dtype=kind, **profile) as file:
+            file.write(values)
+    where = ("--lat", 45.4, "--lon", 9.2, "--gsd", 1720, "--size", 40, "--crs", "EPSG:3857")
+    asked = {"uint8": (), "uint16": ("--bands", "1,2,3", "--scale", "0,2550")}
+    for kind, more in asked.items():
+        out = tmp_path / f"{kind}.png"
+        result = command("window", *where, "--known", files[kind], *more, "-o", out)
+        assert result.exit_code == 0, result.output
+        assert (np.asarray(Image.open(out))[10:30, 10:30] == image.transpose(1, 2, 0)).all()
+    refused = command("window", *where, "--known", files["uint16"], "-o", out)
+    assert refused.exit_code == 2
+    assert "`scale`" in refused.stderr
+
+
 def test_tiles(command, tmp_path: Path) -> None:
     folder, database, archive = tmp_path / "tiles", tmp_path / "a.mbtiles", tmp_path / "a.pmtiles"
     area = ("--bbox", 170, -20, -170, 20, "--zooms", "1-2")
@@ -111,6 +132,8 @@ def test_tiles(command, tmp_path: Path) -> None:
         (("--base", "moon"), "base"),
         (("--steps", 0), "steps"),
         (("--seed", -1), "seed"),
+        (("--bands", "4,3,2"), "bands"),
+        (("--scale", "0,3000"), "scale"),
     ],
 )
 def test_bad_windows_are_refused_before_any_work(
