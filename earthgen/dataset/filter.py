@@ -287,7 +287,7 @@ def asked_class(text: str | None, classes: Sequence[str]) -> str | None:
     words = f" {_words(text or '')} "
     found: dict[str, int] = {}
     for name in classes:
-        phrases = (_words(phrase) for phrase in (name, *CLASS_WORDS.get(name, ())))
+        phrases = (re.sub("^(an?|the) ", "", _words(phrase)) for phrase in (name, *CLASS_WORDS.get(name, ())))
         found[name] = max((len(phrase) for phrase in phrases if f" {phrase} " in words), default=0)
     best = max(found.values(), default=0)
     named = [name for name, length in found.items() if length == best]

@@ -64,7 +64,8 @@ class Evaluator:
     def __init__(
         self, network: _Pyramid, classes: Sequence[str], mask_classes: Sequence[str], config: EvaluatorConfig
     ) -> None:
-        self.network = network
+        # One layout in memory, or a loaded network would round otherwise than the one it was saved from.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = tuple(classes)
         self.mask_classes = tuple(mask_classes)
         self.config = config

@@ -139,7 +139,7 @@ def window(pixels: Pixels, left: int, top: int, size: int, fill: int = GREY) -> 
 
 def resized(pixels: Pixels, side: int) -> Pixels:
     """An image (height, width, 3) as a square of `side` pixels, its proportions not kept."""
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def random_corner(height: int, width: int, size: int, generator: np.random.Generator) -> tuple[int, int]:
