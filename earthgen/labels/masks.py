@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import UNKNOWN, LabelledImage, LabelledSet
-from earthgen.labels.pictures import check_indices, colours, encoded_mask, read_indices, read_mask
+from earthgen.labels.pictures import (
+    check_indices,
+    colours,
+    encoded_mask,
+    is_palette,
+    read_indices,
+    read_mask,
+    read_pixels,
+)
 from earthgen.labels.reading import Reading, pictures_in, split_of
 from earthgen.labels.writing import Writing, write_text
 
@@ -126,6 +134,11 @@ def _read(path: Path, image: LabelledImage, names: tuple[str, ...], palette: Mas
     found = read_indices(path)
     if found.shape[:2] != (image.height, image.width):
         raise DataError(f"the mask {path} has shape {found.shape[:2]}, its image {(image.height, image.width)}")
+    if found.ndim == 2 and palette is not None and is_palette(path):
+        # Some tools number the colours of a file as they please. If all are of classes, they tell what the pixels are.
+        indices = _by_colour(read_pixels(path)[0], palette)
+        if ((indices != UNKNOWN) | (found == UNKNOWN)).all() and not np.array_equal(indices, found):
+            return indices
     if found.ndim == 2:
         try:
             check_indices(found, names, str(path))
@@ -134,11 +147,16 @@ def _read(path: Path, image: LabelledImage, names: tuple[str, ...], palette: Mas
         return path
     if palette is None:
         raise DataError(f"the mask {path} holds colours: say which class each is, as name,r,g,b in classes.csv")
+    indices = _by_colour(found, palette)
+    if (indices == UNKNOWN).any():
+        job.notes.add("pixels of colours that no class has are unknown", str(path))
+    return indices
+
+
+def _by_colour(rgb: Mask, palette: Mask) -> Mask:
+    """The index in the palette (n, 3) of each colour (height, width, 3), 255 where it has none."""
     weights = np.array([1 << 16, 1 << 8, 1], np.int64)
-    codes, known = found @ weights, palette @ weights
+    codes, known = rgb @ weights, palette @ weights
     order = np.argsort(known)
     place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    index = np.where(known[order][place] == codes, order[place], UNKNOWN).astype(np.uint8)
-    if (index == UNKNOWN).any():
-        job.notes.add("pixels of colours that no class has are unknown", str(path))
-    return index
+    return np.where(known[order][place] == codes, order[place], UNKNOWN).astype(np.uint8)

@@ -135,6 +135,14 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
     return array
 
 
+def is_palette(path: Path) -> bool:
+    """Whether a picture's pixels are indices into colours of its own."""
+    if path.suffix.lower() in RASTERS:
+        return False
+    with Image.open(path) as picture:
+        return picture.mode == "P"
+
+
 def check_indices(mask: NDArray[np.uint8], classes: tuple[str, ...], name: str) -> None:
     """Raise `ArgumentError` unless every pixel is the index of a class, or 255."""
     wrong = np.setdiff1d(mask, [*range(len(classes)), UNKNOWN])

@@ -35,10 +35,11 @@ def out(labelled: LabelledSet, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_coco_by_pycocotools(out: Callable[[str], Path]) -> None:
-    pycocotools = pytest.importorskip("pycocotools.coco")
-    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     folder = out("coco")
-    coco = pycocotools.COCO(folder / "annotations" / "instances_train.json")
+    coco = COCO(folder / "annotations" / "instances_train.json")
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["storage tank", "ship", "airport"]
     assert min(coco.getImgIds()) == min(coco.getCatIds()) == min(coco.getAnnIds()) == 1
     (key,) = [i for i in coco.getImgIds() if coco.loadImgs(i)[0]["file_name"] == "town.png"]
@@ -51,7 +52,7 @@ def test_coco_by_pycocotools(out: Callable[[str], Path]) -> None:
     for result in results:
         result["segmentation"] = coco.annToRLE(result)
     for kind in ("bbox", "segm"):
-        evaluation = cocoeval.COCOeval(coco, coco.loadRes(results), kind)
+        evaluation = COCOeval(coco, coco.loadRes(results), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -61,7 +62,8 @@ def test_coco_by_pycocotools(out: Callable[[str], Path]) -> None:
 @pytest.mark.filterwarnings("ignore:OpenCV")
 @pytest.mark.parametrize("format", ["coco", "yolo", "yolo-obb", "voc"])
 def test_by_supervision(out: Callable[[str], Path], format: str) -> None:
-    supervision = pytest.importorskip("supervision")
+    import supervision
+
     folder = out(format)
     if format == "coco":
         annotations = folder / "annotations" / "instances_train.json"
@@ -87,7 +89,8 @@ def test_by_supervision(out: Callable[[str], Path], format: str) -> None:
 
 
 def test_imagefolder_by_datasets(labelled: LabelledSet, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     # A split without a caption or an object must load with the types of the others.
     extra = {"date": "2024-06-01", "cloud": 0.5}
     images = [i.replace(caption=None) if i.split == "val" else i.replace(extra=extra) for i in labelled.images]
@@ -110,7 +113,8 @@ def test_imagefolder_by_datasets(labelled: LabelledSet, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::earthgen.labels.LabelWarning")
 def test_classification_by_datasets(out: Callable[[str], Path], tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     found = datasets.load_dataset("imagefolder", data_dir=str(out("classification")), cache_dir=str(tmp_path / "cache"))
     names = found["train"].features["label"].names
     assert names == ["harbour", "inner city"]

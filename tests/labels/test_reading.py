@@ -356,6 +356,17 @@ def test_masks_in_colours(tmp_path: Path, picture: Picture) -> None:
     assert mask is not None and mask[0, [0, 19, 20, 39, 40]].tolist() == [0, 0, 1, 1, 255]
 
 
+def test_masks_whose_palette_is_their_own(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    mask = Image.fromarray(np.repeat(np.uint8([[5, 1]]), 32, 1).repeat(48, 0))
+    mask.putpalette([0, 0, 0, 60, 16, 152, *[9] * 9, 7, 7, 7])  # class 1 has index 1, class 0 index 5
+    mask.save(tmp_path / "masks" / "a.png")
+    (tmp_path / "classes.csv").write_text("name,r,g,b\nland,7,7,7\nhouse,60,16,152\n")
+    found = read_mask(read(tmp_path).images[0])
+    assert found is not None and found[0, [0, 63]].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [(np.full((48, 64), 2, np.uint8), "indices below 2"), (np.zeros((48, 60), np.uint8), r"has shape \(48, 60\)")],
