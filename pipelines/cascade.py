@@ -2,6 +2,10 @@
 
 MetaEarth's resolution-guided self-cascade (Yu et al. 2024, arXiv:2405.13570): one network, applied to its own output,
 with the coarser image and the GSD as conditions. A stage is a call of `EarthPipeline`, then `consistent`.
+
+A latent's colours are the means over its 4 × 4 pixels, which is what the coarser image holds. So it is known where they
+come out, and where `consistency` is 1 they are led there, at noise level σ being c + σ (noise - c): what the network
+makes of the detail then goes with them.
 """
 
 from __future__ import annotations
@@ -22,9 +26,11 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
+from earthgen.models import Conditioning
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
+from earthgen.world.stage import colours
 
 FINEST_GSD = 0.3
 """Metres a pixel of the finest images that the bundled model learned from. What is finer, it has never seen."""
@@ -53,6 +59,8 @@ class EarthCascadePipeline(EarthPipeline):
     stage = 0
     """Number of the stage that runs, as in `gsds`: for callbacks."""
     num_stages = 0
+    _led: Tensor | None = None
+    """Where the colours of this stage's latents come out, if that is known."""
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
@@ -100,13 +108,13 @@ class EarthCascadePipeline(EarthPipeline):
             towards: (lat, lon) of the point around which `crop` = (height, width) is taken rather than the middle, as
                 near to it as the image allows. Needs `lat` and `lon`.
             stages: What single stages are asked, by their number in `gsds`: `{2: Stage(num_images=3)}`.
-            num_inference_steps: Denoising steps of each stage; 20 by default.
+            num_inference_steps: Denoising steps of each stage; by default 8, and 20 of a first stage made from noise.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
             guidance: A weight for each condition, in place of `guidance_scale`. Without either, a first stage made from
                 noise has that of `EarthPipeline`, and refinements a weight of 1, as the coarser image says most.
             guidance_interval: As `EarthPipeline` has it.
-            degradation: How far coarser images are to be mistrusted, 0 to 1. None: an image that is given not at all,
-                those that the cascade made by 0.2.
+            degradation: How far coarser images are to be mistrusted, 0 to 1. None: not at all. The network is told of
+                0.3 at least (`earthgen.pipelines.stages.LEAST_TOLD`).
             consistency: How far the means over 4 × 4 pixels are brought to the coarser image, 0 to 1 (see
                 `earthgen.pipelines.consistency`). None: 1 - degradation.
             num_images_per_prompt: Images of the first stage for each prompt or image.
@@ -152,6 +160,7 @@ class EarthCascadePipeline(EarthPipeline):
 
         self.num_stages = len(chain)
         self._interrupt = False
+        self._led = None
         made: list[NDArray[np.uint8]] = [] if sources is None else [np.stack(sources)]
         shown: list[list[Conditions]] = [] if sources is None else [plans[0].conditions]
         for self.stage in range(len(made), len(plans)):
@@ -160,6 +169,7 @@ class EarthCascadePipeline(EarthPipeline):
             if made:
                 coarse = made[-1][:, *plan.window].repeat(plan.repeats, axis=0)
                 asked = [c.replace(coarse=image) for c, image in zip(asked, coarse, strict=True)]
+                self._led = self._colours(coarse, plan.height, plan.width) if plan.consistency == 1 else None
             output = super().__call__(
                 conditions=asked,
                 height=plan.height,
@@ -177,12 +187,27 @@ class EarthCascadePipeline(EarthPipeline):
             shown.append(asked)
             if self._interrupt:
                 break
+        self._led = None
         if len(made) == len(chain) and chain[-1] != plans[-1].gsd:
             made[-1] = resampled(made[-1], chain[-1] / plans[-1].gsd)
         results = [_as_type(images, output_type) for images in made]
         if not return_dict:
             return results[-1], results  # type: ignore[return-value]
         return EarthCascadeOutput(images=results[-1], stages=results, gsds=chain[: len(made)], conditions=shown)
+
+    def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
+        """As `EarthPipeline` has it; in a refinement, colours are led to those of the coarser image."""
+        v = super().velocity(latents, timestep, chain)
+        if self._led is not None:
+            v[:, :3] = (latents[:, :3] - self._led) / (timestep / 1000)
+        return v
+
+    def _colours(self, coarse: NDArray[np.uint8], height: int, width: int) -> Tensor:
+        """What the first three channels of latents come to where pixels average to `coarse` (batch, h, w, 3)."""
+        rows, columns = self.latents_shape(1, height, width)[2:]
+        padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
+        means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return colours(self.vae, means)
 
     def progress_bar(self, iterable: Any = None, total: int | None = None) -> Any:
         """The bar of a stage, with its number."""

@@ -27,7 +27,6 @@ from earthgen.models.inputs import filled
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.pipelines import EarthCascadePipeline, Stage
 from earthgen.pipelines.cascade import FINEST_GSD
-from earthgen.pipelines.stages import SELF_DEGRADATION
 from earthgen.tiling import tiles
 from earthgen.world.noise import noise_field
 
@@ -54,7 +53,7 @@ class Refiner:
         # A window's own steps are shown where it is the only one.
         alone = max(request.picture.height, request.picture.width) <= WINDOW
         self.pipe.set_progress_bar_config(disable=None if alone else True, leave=False)
-        self.degradations = [request.degradation, *[SELF_DEGRADATION] * (len(request.gsds) - 2)]
+        self.degradations = [request.degradation, *[0.0] * (len(request.gsds) - 2)]
         fixed = request.consistency
         self.consistencies = [1 - d if fixed is None else fixed for d in self.degradations]
         self._unit = max(1, self.pipe.grid // COARSE_FACTOR)

@@ -23,7 +23,8 @@ from earthgen.geo import transform_for
 from earthgen.pipelines import EarthCascadePipeline, EarthPipeline, Stage
 from earthgen.pipelines.cascade import resampled
 from earthgen.pipelines.consistency import consistent
-from earthgen.pipelines.stages import SELF_DEGRADATION, check_gsds
+from earthgen.pipelines.earth import DEFAULT_STEPS
+from earthgen.pipelines.stages import LEAST_TOLD, REFINING_STEPS, check_gsds
 
 RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(40, 216, (4, 6, 3), np.uint8), np.ones((2, 2, 1), np.uint8))  # 8 × 12
@@ -70,7 +71,7 @@ def test_a_stage_is_the_pipelines_work_on_the_one_before(cascade: Any, pipe: Any
     for gsd, stage, (said,) in zip(out.gsds, out.stages, out.conditions, strict=True):
         given = Conditions(text="a river", gsd=gsd, **asked)
         if before is not None:
-            given = given.replace(coarse=before, coarse_degradation=SELF_DEGRADATION)
+            given = given.replace(coarse=before, coarse_degradation=LEAST_TOLD)
         weights = Guidance() if before is None else Guidance.uniform(1)
         height, width = stage.shape[1:3]
         by_hand = pipe(
@@ -92,7 +93,7 @@ def test_every_stage_agrees_with_the_one_before(cascade: Any) -> None:
 def test_what_is_mistrusted_is_followed_less(cascade: Any) -> None:
     def residual(degradation: float | None) -> np.ndarray:
         out = cascade(image=PHOTO, gsds=(40, 10), degradation=degradation, generator=seed(1), **QUICK)
-        assert out.conditions[1][0].coarse_degradation == (degradation or 0)
+        assert out.conditions[1][0].coarse_degradation == max(degradation or 0, LEAST_TOLD)
         return pixels(out.images)[0].astype(float)
 
     raw = {
@@ -187,7 +188,7 @@ def test_an_image_of_ones_own(cascade: Any) -> None:
     assert out.stages[0][0].mode == "RGB" and np.array_equal(np.asarray(out.stages[0][0]), PHOTO)
     assert out.images[0].size == (48, 32)
     assert decibels(coarser(np.asarray(out.images[0])), PHOTO) > 40
-    assert out.conditions[0][0].coarse is None and out.conditions[1][0].coarse_degradation == 0
+    assert out.conditions[0][0].coarse is None and out.conditions[1][0].coarse_degradation == LEAST_TOLD
     again = cascade(image=PHOTO, gsds=(2.4, 0.6), generator=seed(1), **QUICK)
     assert not np.array_equal(pixels(again.images)[0], np.asarray(out.images[0]))  # the sentence matters
 
@@ -423,6 +424,38 @@ def test_what_is_finer_than_anything_learned_from_is_said(cascade: Any) -> None:
 def test_agreement_is_what_consistency_makes_it(cascade: Any) -> None:
     options = {"image": PHOTO, "gsds": (40, 10), **QUICK}
     raw = cascade(generator=seed(1), consistency=0, **options).images
-    out = cascade(generator=seed(1), **options).images
-    made = consistent(torch.from_numpy(raw).permute(0, 3, 1, 2), torch.from_numpy(PHOTO).permute(2, 0, 1)[None] / 255)
+    out = cascade(generator=seed(1), consistency=0.9, **options).images
+    given = torch.from_numpy(PHOTO).permute(2, 0, 1)[None] / 255
+    made = consistent(torch.from_numpy(raw).permute(0, 3, 1, 2), given, 0.9)
     assert np.abs(made.permute(0, 2, 3, 1).numpy().astype(int) - pixels(out)).max() <= 2
+
+
+def test_colours_are_led_to_the_coarser_images(cascade: Any) -> None:
+    seen = []
+
+    def look(p: Any, step: int, timestep: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen.append(tensors["latents"].clone())
+        return tensors
+
+    image = PHOTO[:7, :11]  # latents beyond it fill the network's grid
+    noise = torch.randn(cascade.latents_shape(1, 28, 44), generator=seed(1))
+    stages = {1: Stage(latents=noise)}
+    cascade(image=image, gsds=(40, 10), num_inference_steps=4, stages=stages, callback_on_step_end=look)
+    sigmas = cascade.scheduler.sigmas[1:]
+    pixels_of = image.repeat(4, 0).repeat(4, 1)
+    end = cascade.vae.encode(torch.from_numpy(pixels_of).permute(2, 0, 1)[None] / 127.5 - 1).latent[:, :3]
+    for x, sigma in zip(seen, sigmas, strict=True):
+        straight = (1 - sigma) * end + sigma * noise[:, :3, :7, :11]
+        assert torch.allclose(x[:, :3, :7, :11], straight, atol=1e-4)
+    assert not torch.allclose(seen[-1][:, 3:], noise[:, 3:], atol=0.1)
+
+
+def test_refinements_take_fewer_steps(cascade: Any) -> None:
+    taken = []
+
+    def count(p: Any, step: int, timestep: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        taken.append(p.stage)
+        return tensors
+
+    cascade(gsds=(40, 10), height=8, width=8, callback_on_step_end=count)
+    assert [taken.count(n) for n in (0, 1)] == [DEFAULT_STEPS, REFINING_STEPS]
