@@ -109,8 +109,8 @@ class ChangePipeline(EarthPipeline):
         series, common = self._checked(series, source, conditions, dates, margin, origin, output_type)
         disturbances = _nuisances(nuisance, len(series))
         stream(seed)  # refuses what is no seed
-        given = {"guidance_scale": guidance_scale, "guidance": guidance}
-        guided = {name: value for name, value in given.items() if value is not None}
+        weights = {"guidance_scale": guidance_scale, "guidance": guidance}
+        guided = {name: value for name, value in weights.items() if value is not None}
         maker = _Maker(self, series, common, seed, origin, num_inference_steps, guided)
         steps = self._progress_bar_config if hasattr(self, "_progress_bar_config") else {}
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
@@ -316,8 +316,7 @@ def _coarse(region: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
     """Cells of a grid that hold any of a region."""
     height, width = (-(-side // grid) * grid for side in region.shape)
     padded = np.pad(region, ((0, height - region.shape[0]), (0, width - region.shape[1])))
-    cells: NDArray[np.bool_] = padded.reshape(height // grid, grid, width // grid, grid).any((1, 3))
-    return cells
+    return np.asarray(padded.reshape(height // grid, grid, width // grid, grid).any((1, 3)))
 
 
 def _feathered(changed: NDArray[np.bool_], margin: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -164,8 +164,8 @@ class _Maker:
         else:
             assert image is not None
             count = config.events if isinstance(config.events, int) else sum(config.events.values())
-            limits = {"smallest": config.rules.smallest, "largest": config.rules.largest}
-            series = simulate_segments(image, seed, (count,) * (config.dates - 1), **limits)
+            counts, rules = (count,) * (config.dates - 1), config.rules
+            series = simulate_segments(image, seed, counts, smallest=rules.smallest, largest=rules.largest)
             # Segments vanish; read backwards they appear. Where kinds are asked for, by their shares.
             share = config.events.get("add", 0) / max(count, 1) if isinstance(config.events, Mapping) else 0.5
             backwards = bool(random.random_sample() < share)
@@ -239,8 +239,8 @@ class _Maker:
         config = self.config
         height, width = config.size
         if not self.sources:
-            labels = draw_map(height, width, config.classes, seed, config.rules)
-            return None, labels, Header(height, width, None, None, None), str(index)
+            drawn = draw_map(height, width, config.classes, seed, config.rules)
+            return None, drawn, Header(height, width, None, None, None), str(index)
         path, mask = self.sources[index % len(self.sources)]
         header, (pixels, _) = read_header(path), read_pixels(path)
         labels = None if mask is None else read_indices(mask)
@@ -308,7 +308,7 @@ def _split(config: ChangeConfig, key: str) -> Split:
         if u < share:
             return name  # type: ignore[return-value]
         u -= share
-    return max(config.splits, key=config.splits.__getitem__)  # type: ignore[return-value]
+    return max(config.splits.items(), key=lambda item: item[1])[0]  # type: ignore[return-value]
 
 
 def _check_same(store: Store, there: Mapping[str, Any], config: ChangeConfig) -> None:

@@ -72,7 +72,7 @@ class ChangeConfig:
     """Written, not read: version and digests."""
 
     def __post_init__(self) -> None:
-        made = {name: names(name, getattr(self, name)) for name in ("classes", "formats")}
+        made: dict[str, Any] = {name: names(name, getattr(self, name)) for name in ("classes", "formats")}
         made |= {"size": _size(self.size), "splits": _splits(self.splits)}
         for name, cls in (("rules", EventRules), ("nuisance", Nuisance)):
             if not isinstance(getattr(self, name), cls):
@@ -121,4 +121,4 @@ class ChangeConfig:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], **changes: Any) -> ChangeConfig:
         """A configuration from YAML's types, some settings replaced."""
-        return section(cls, {**record, **changes}, "")  # type: ignore[no-any-return]
+        return section(cls, {**record, **changes}, "")

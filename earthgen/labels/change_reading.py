@@ -81,8 +81,8 @@ def _captions(folder: Path) -> list[ChangePair]:
         try:
             record = json.loads(line)
             files = folder / record["first"], folder / record["second"]
-            more = {"sentences": tuple(record["sentences"])}
-            found.append(_pair(record["id"], *files, record["split"], _no_label, **more))
+            sentences = tuple(record["sentences"])
+            found.append(_pair(record["id"], *files, record["split"], _no_label, sentences=sentences))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"line {number} of {path} is no record of change captions: {error!r}") from error
     return found
@@ -100,13 +100,13 @@ def _coco(folder: Path) -> list[ChangePair]:
             for annotation in record["annotations"]:
                 events[annotation["image_id"]].append(Event.from_dict(annotation["change"]))
             for image in record["images"]:
-                files = (folder / "images" / image[key] for key in ("file_name_before", "file_name"))
+                first, second = (folder / "images" / image[key] for key in ("file_name_before", "file_name"))
                 own = {"id", "file_name", "file_name_before", "width", "height"}
-                more = {
+                more: dict[str, Any] = {
                     "events": tuple(events[image["id"]]),
                     "extra": {key: value for key, value in image.items() if key not in own},
                 }
-                found.append(_pair(Path(image["file_name"]).stem, *files, split, _no_label, **more))
+                found.append(_pair(second.stem, first, second, split, _no_label, **more))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no record of changed objects: {error!r}") from error
     return found

@@ -162,7 +162,7 @@ class MapEditor:
     def _things(self, indices: Iterable[int]) -> list[Candidate]:
         """Objects of some classes, of a size that may be changed, untouched in this step."""
         largest = self.rules.largest * self.labels.size
-        found = []
+        found: list[Candidate] = []
         for index in indices:
             numbered, areas = self._components(index)
             touched = np.unique(numbered[~self.free])
@@ -178,7 +178,7 @@ class MapEditor:
         for index in indices:
             numbered, areas = self._components(index)
             large = np.flatnonzero(areas > self.rules.largest * self.labels.size)
-            found += [partial(self._part, index, numbered, n, free) for n in large]
+            found += [partial(self._part, index, numbered, int(n), free) for n in large]
         return found
 
     def _components(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

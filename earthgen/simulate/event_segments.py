@@ -141,9 +141,11 @@ def simulate_segments(
     if found.shape != image.shape[:2]:
         raise ArgumentError("segments", f"must have the image's size, {image.shape[:2]}", found.shape)
     free = np.ones(found.shape, np.bool_)
-    scenes, events, missing = [np.zeros(found.shape, np.uint16)], [], []
+    scenes = [np.zeros(found.shape, np.uint16)]
+    events: list[tuple[Event, ...]] = []
+    missing: list[dict[str, int]] = []
     for step, count in enumerate(counts):
-        scene, happened = scenes[-1].copy(), []
+        scene, happened = scenes[-1].copy(), list[Event]()
         numbers = np.unique(found)
         for number in numbers[stream(seed, step).permutation(numbers.size)]:
             if len(happened) == count:
@@ -152,7 +154,7 @@ def simulate_segments(
             if place is None or not free[place].all() or _contrast(image, place) < contrast:
                 continue
             free &= ~place
-            scene[place] = 1 + sum(map(len, events)) + len(happened)
+            scene[place] = 1 + sum(len(past) for past in events) + len(happened)
             happened.append(Event("remove", OBJECT, before=outline(place), area=int(np.count_nonzero(place))))
         scenes.append(scene)
         events.append(tuple(happened))

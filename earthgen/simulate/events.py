@@ -90,7 +90,9 @@ class Event:
     def from_dict(cls, record: Mapping[str, Any]) -> Event:
         """The event of a record. Raises `ArgumentError` where it is none."""
         try:
-            shapes = {k: shapely.geometry.shape(record[k]) if record[k] else None for k in ("before", "after")}
+            shapes: dict[str, Any] = {
+                k: shapely.geometry.shape(record[k]) if record[k] else None for k in ("before", "after")
+            }
             if record["kind"] not in KINDS:
                 raise ValueError(f"no event is a {record['kind']!r}")
             return cls(**{k: record[k] for k in ("kind", "label", "became", "ground", "area")}, **shapes)
@@ -120,7 +122,8 @@ class Series:
             given = getattr(self, name)
             if given and len(given) != want:
                 raise ArgumentError(name, f"must be {want} for {len(self)} dates", len(given))
-        shapes = {a.shape for a in (*self.scenes, *(self.maps or ()))}
+        arrays: list[NDArray[Any]] = [*self.scenes, *(self.maps or ())]
+        shapes = {a.shape for a in arrays}
         if len(shapes) != 1:
             raise ArgumentError("maps", "must all have one size", sorted(shapes))
         if self.dates is not None:
@@ -178,7 +181,7 @@ class Series:
     def reversed(self) -> Series:
         """The series in the opposite order of time, without dates: what was added is removed."""
         events = tuple(tuple(_opposite(e) for e in reversed(step)) for step in reversed(self.events))
-        turned = {
+        turned: dict[str, Any] = {
             name: None if getattr(self, name) is None else tuple(reversed(getattr(self, name)))
             for name in ("scenes", "missing", "maps", "boxes")
         }

@@ -1,0 +1,258 @@
+"""Change pairs under proof: unchanged pixels, seams, identity, artefacts, and detectors that never saw a real label.
+
+    python benchmarks/change.py unchanged | identity | artefacts | verify [--quick] [--device cuda] [--out folder]
+
+`verify` makes synthetic pairs from OSCD's images of the cities that are not tested on (their pixels, never their
+labels), trains a small detector on them alone, and tests it on the labelled cities left out; beside it, the same
+detector trained on real labels (for this comparison only, it is not kept), and one fine-tuned on a quarter of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from earthgen.conditions import Conditions
+from earthgen.data.dubai import CLASSES, Dubai
+from earthgen.data.oscd import OSCD
+from earthgen.dataset.change_detector import (
+    ChangeDetectorConfig,
+    ChangeSample,
+    change_scores,
+    train_detector,
+)
+from earthgen.errors import DataError
+from earthgen.pipelines import ChangePipeline
+from earthgen.simulate.event_maps import simulate_maps
+from earthgen.simulate.event_segments import simulate_segments
+from earthgen.simulate.events import Series
+from earthgen.simulate.nuisance import Nuisance
+
+PLAN = {"add": 2, "remove": 1, "grow": 1, "transition": 1}
+SIDE = 256
+REAL_WORLD = Nuisance(0.5, 0.5, 0.3, 0.3, 1.0, 0.3, 0.2, 2)
+"""What differs between the dates of synthetic pairs for the detectors."""
+
+
+def pipeline(device: str) -> ChangePipeline:
+    pipe = ChangePipeline.from_pretrained("earthgen/mini").to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def labelled(number: int, seed: int) -> tuple[Series, np.ndarray]:
+    """A crop of the Dubai set with change events on its mask."""
+    sample = Dubai(split="all")[number]
+    assert sample.mask is not None
+    image, mask = (np.ascontiguousarray(a[:SIDE, :SIDE]) for a in (sample.image, sample.mask))
+    return simulate_maps(mask, CLASSES, seed, [PLAN]), image
+
+
+def unchanged(args: argparse.Namespace) -> None:
+    """Pixels beyond the margin, and steps of brightness across the margin's edges beside those of the image itself."""
+    pipe, margin = pipeline(args.device), 12
+    worst, beyond, seam, inner = 0, 0, [], []
+    for number in tqdm(range(3 if args.quick else 24)):
+        series, image = labelled(2 * number, number)
+        first, second = pipe(series, image=image, seed=number, margin=margin, output_type="np").images.astype(int)
+        far = ndimage.distance_transform_edt(~series.changed()) > margin
+        worst, beyond = max(worst, int(np.abs(first - second)[far].max())), beyond + int(far.sum())
+        for axis in (0, 1):
+            edge = np.diff(far.astype(int), axis=axis) != 0
+            near = ndimage.binary_dilation(edge, iterations=6) & ~ndimage.binary_dilation(edge, iterations=2)
+            steps = [np.abs(np.diff(image, axis=axis)).mean(-1) for image in (first, second)]
+            seam.append([s[edge].sum() / max(edge.sum(), 1) for s in steps])
+            inner.append([s[near].sum() / max(near.sum(), 1) for s in steps])
+    ratios = np.sum(seam, 0) / np.sum(inner, 0)
+    print(f"largest difference beyond the margin: {worst} of 255, over {beyond} pixels")
+    print(f"mean step across the margin's edge ÷ mean step 3 to 6 px beside it: {ratios[1]:.3f}")
+    print(f"the same in the first image, where there is no edge: {ratios[0]:.3f}")
+
+
+def digest(args: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of pairs, made in the order asked for."""
+    pipe, found = pipeline(args.device), {}
+    for number in args.order:
+        series, image = labelled(number, number)
+        out = pipe(series, image=image, seed=number, nuisance=REAL_WORLD, num_inference_steps=6, output_type="np")
+        labels = json.dumps([[e.to_dict() for e in series.events[0]], out.nuisances]).encode()
+        found[str(number)] = hashlib.sha256(out.images.tobytes() + series.scenes[1].tobytes() + labels).hexdigest()
+    return found
+
+
+def identity(args: argparse.Namespace) -> None:
+    """The same pairs in two processes and two orders."""
+    command = [sys.executable, __file__, "digest", "--device", args.device, "--order"]
+    runs = [subprocess.run([*command, *order], capture_output=True, check=True, text=True) for order in ("012", "210")]
+    first, second = (json.loads(run.stdout) for run in runs)
+    print(f"pairs with the same bytes: {sum(first[k] == second[k] for k in first)} of {len(first)}")
+
+
+def residual_patches(image: np.ndarray, place: np.ndarray, count: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Patches of 16 px whose middle lies in a place, less what is smooth in them: what is left of a model's hand."""
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (2, 2, 0))
+    rows, columns = np.nonzero(place[8:-8, 8:-8])
+    if not rows.size:
+        return []
+    picks = random.integers(rows.size, size=count)
+    return [(image - smooth)[rows[k] : rows[k] + 16, columns[k] : columns[k] + 16].transpose(2, 0, 1) for k in picks]
+
+
+def artefacts(args: argparse.Namespace) -> None:
+    """A tiny classifier sees residual patches of the second image alone: of a change, or of a rectangle without one."""
+    pipe, random = pipeline(args.device), np.random.default_rng(0)
+    pairs = []
+    for number in tqdm(range(6 if args.quick else 40)):
+        series, image = labelled(number % len(Dubai(split="all")), number)
+        nuisance = Nuisance(rectangles=4)
+        out = pipe(series, image=image, seed=number, nuisance=nuisance, output_type="np")
+        rectangles = np.zeros(image.shape[:2], np.bool_)
+        for top, left, height, width in out.nuisances[1].get("rectangles", []):
+            rectangles[top + 6 : top + height - 6, left + 6 : left + width - 6] = True
+        places = {"change": series.changed(), "rectangle": rectangles, "untouched": ~out.made[1]}
+        pairs.append({k: residual_patches(out.images[1], place, 24, random) for k, place in places.items()})
+    for kinds in (("change", "rectangle"), ("rectangle", "untouched"), ("change", "untouched")):
+        print(f"{kinds[0]} against {kinds[1]}: balanced accuracy {told_apart(pairs, kinds):.3f} (chance is 0.5)")
+
+
+def told_apart(pairs: list[dict[str, list[np.ndarray]]], kinds: tuple[str, str]) -> float:
+    """Balanced accuracy on pairs that were not learned from, by a network of two convolutions."""
+    data = []
+    for number, pair in enumerate(pairs):
+        if all(pair[k] for k in kinds):
+            data += [(number % 3 == 0, float(k == kinds[0]), patch / 16) for k in kinds for patch in pair[k]]
+    held, kind, patches = (torch.tensor(np.array(part), dtype=torch.float32) for part in zip(*data, strict=True))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 1),
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    learn = torch.nonzero(held == 0)[:, 0]
+    for _ in range(400):
+        batch = learn[torch.randint(len(learn), (64,))]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(patches[batch])[:, 0], kind[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found = (net(patches)[:, 0] > 0).float()
+    return float(np.mean([(found == kind)[(held == 1) & (kind == k)].float().mean() for k in (0, 1)]))
+
+
+def cities(data: OSCD) -> dict[str, ChangeSample]:
+    """The cities with labels, the second date cut or continued to the size of the first."""
+    found = {}
+    for city in data.cities:
+        changed = data.change_label(city)
+        if changed is not None:
+            found[city] = ChangeSample(*images(data, city), changed)
+    return found
+
+
+def images(data: OSCD, city: str) -> tuple[np.ndarray, np.ndarray]:
+    first, second = (data.picture(city, moment).image for moment in ("t1", "t2"))
+    more = [max(0, a - b) for a, b in zip(first.shape, second.shape, strict=True)]
+    second = np.pad(second, [(0, n) for n in more], "edge")[: first.shape[0], : first.shape[1]]
+    return first, second
+
+
+def synthetic(
+    pipe: ChangePipeline, data: OSCD, names: list[str], count: int, seed: int, out: Path
+) -> list[ChangeSample]:
+    """Pairs from images of some cities: half of one date with nuisances, half of two dates of which one is edited."""
+    random, found = np.random.default_rng(seed), []
+    for number in tqdm(range(count), desc="pairs", leave=False):
+        city = names[number % len(names)]
+        key = hashlib.sha256(f"{city} {number} {seed} {pipe.unet.config}".encode()).hexdigest()[:16]
+        path = out / f"{key}.npz"
+        first, second = images(data, city)
+        height, width = (min(SIDE, side) for side in first.shape[:2])
+        top, left = (random.integers(a - b + 1) for a, b in zip(first.shape, (height, width), strict=False))
+        first, second = (i[top : top + height, left : left + width].copy() for i in (first, second))
+        if not path.exists():
+            edited = second if number % 2 else first
+            series = simulate_segments(edited, number, (6,), largest=0.03, contrast=8.0)
+            nuisance = Nuisance(rectangles=2) if number % 2 else REAL_WORLD
+            shown = pipe(
+                series, image=edited, seed=number, nuisance=nuisance, conditions=Conditions(gsd=10.0),
+                num_inference_steps=10, output_type="np",
+            ).images[1]  # fmt: skip
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, first=first, second=shown, changed=series.changed())
+        with np.load(path, allow_pickle=False) as saved:
+            found.append(ChangeSample(saved["first"], saved["second"], saved["changed"]))
+    return found
+
+
+def verify(args: argparse.Namespace) -> None:
+    """Zero-shot, supervised, and fine-tuned on few labels, by folds of cities."""
+    data, pipe = OSCD(split="all"), pipeline(args.device)
+    known = cities(data)
+    if not known:
+        raise DataError("no city of OSCD has labels here")
+    folds = 5
+    names, seeds = sorted(known), range(1 if args.quick else args.seeds)
+    steps, count = (20, 8) if args.quick else (args.steps, args.count)
+    rows: dict[str, list[float]] = {}
+    for seed in seeds:
+        for fold in range(1 if args.quick else folds):
+            test = names[fold::folds]
+            others = [c for c in data.cities if c not in test and not _neighbour(c, test)]
+            real = {c: known[c] for c in others if c in known}
+            few = [real[c] for c in sorted(real)[seed % 2 :: 4]]
+            config = ChangeDetectorConfig(steps=steps, seed=seed)
+            short = ChangeDetectorConfig(steps=max(1, steps // 4), seed=seed, learning_rate=3e-4)
+            made = synthetic(pipe, data, others, count, seed, args.out / "pairs")
+            zero = train_detector(made, config, device=args.device, progress=True)
+            nets: dict[str, Any] = {
+                "zero-shot": zero,
+                "supervised": train_detector(list(real.values()), config, device=args.device, progress=True),
+                "25 % from scratch": train_detector(few, config, device=args.device, progress=True),
+                "25 % fine-tuned": train_detector(few, short, zero, device=args.device, progress=True),
+            }
+            for name, net in nets.items():
+                rows.setdefault(name, []).append(change_scores(net, [known[c] for c in test])["f1"])
+                print(f"seed {seed}, without {', '.join(test)}: {name} F1 {rows[name][-1]:.3f}", flush=True)
+    mean = {name: float(np.mean(values)) for name, values in rows.items()}
+    print("| detector | F1 |\n|---|---|")
+    for name, values in rows.items():
+        print(f"| {name} | {mean[name]:.3f} ± {np.std(values) / max(1, len(values)) ** 0.5:.3f} |")
+    print(f"zero-shot ÷ supervised: {mean['zero-shot'] / max(mean['supervised'], 1e-9):.2f}")
+
+
+def _neighbour(city: str, test: list[str]) -> bool:
+    """Whether a city is a part of a place that is tested on."""
+    return any({city, other} in ({"saclay_e", "saclay_w"}, {"paris", "bercy"}) for other in test)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("what", choices=("unchanged", "identity", "artefacts", "verify", "digest"))
+    p.add_argument("--quick", action="store_true", help="a few pairs, to see that it runs")
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--steps", type=int, default=3_000)
+    p.add_argument("--count", type=int, default=400, help="synthetic pairs a fold")
+    p.add_argument("--out", type=Path, default=Path("out/change"), help="synthetic pairs are kept here")
+    p.add_argument("--order", type=lambda text: [int(digit) for digit in text], default=[0, 1, 2])
+    args = p.parse_args()
+    torch.set_num_threads(1 if args.device == "cpu" else 8)
+    if args.what == "digest":
+        print(json.dumps(digest(args)))
+    else:
+        {"unchanged": unchanged, "identity": identity, "artefacts": artefacts, "verify": verify}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
