@@ -21,7 +21,7 @@ from earthgen.labels import export
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
 from earthgen.metrics.network import FitConfig
 
-QUICK = FitConfig(steps=20, batch_size=8, learning_rate=5e-3, average=0.9)
+QUICK = FitConfig(steps=30, batch_size=8, learning_rate=5e-3, average=0.8)
 TINY = VerifyConfig(
     fractions=(0.5, 1.0),
     seeds=1,
@@ -29,7 +29,7 @@ TINY = VerifyConfig(
         size=64, widths=(8, 8, 16, 16), hidden=16, decoder_layers=2, queries=10, denoising=0, steps=1, batch_size=2
     ),
     evaluator=EvaluatorConfig((8, 8, 8, 8), 8, 32, QUICK),
-    side=16,
+    side=32,
     classifier=QUICK,
 )
 
@@ -130,7 +130,7 @@ def test_sources_of_a_class_have_equal_shares(sets, monkeypatch):
 
     monkeypatch.setattr("earthgen.dataset.verify_learners.Classifier.fit", fit)
     with pytest.raises(KeyboardInterrupt):
-        Classification(["built", "open"], QUICK, 16)([real.images, synthetic.images[:2]], [], 0, None)
+        Classification(["built", "open"], QUICK, 32)([real.images, synthetic.images[:2]], [], 0, None)
     assert len(seen["labels"]) == 24 and (seen["labels"] == 0).sum() == 12
     repeated = [np.array_equal(image, seen["images"][12]) for image in seen["images"][12:]]
     assert sum(repeated) == 6
