@@ -93,7 +93,7 @@ def test_the_library_imports_none_of_the_other_rooms_but_from_its_command_line()
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("earthgen", ["evaluate", "zarr"]), ("pipelines", []), ("training", ["train"])]
+    ("folder", "extras"), [("earthgen", ["evaluate", "verify", "zarr"]), ("pipelines", []), ("training", ["train"])]
 )
 def test_what_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     declared = modules_of(PROJECT["project"]["dependencies"])
@@ -106,7 +106,7 @@ def test_what_is_imported_is_declared(folder: str, extras: list[str]) -> None:
 def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     requirements = [*PROJECT["project"]["dependencies"]]
-    for extra in ("train", "evaluate", "zarr", "cuda"):
+    for extra in ("train", "evaluate", "verify", "zarr", "cuda"):
         requirements += PROJECT["project"]["optional-dependencies"][extra]
     for requirement in requirements:
         assert ">=" in requirement

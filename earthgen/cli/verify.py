@@ -53,9 +53,10 @@ def verify(
 
     \b
     The whole table:
-      earthgen dataset verify --real my/coco --synthetic synthetic/coco -o out/verify
-    A quick look:
-      earthgen dataset verify --real my/coco --synthetic synthetic/coco -o out/look --fraction 1 --seeds 1 --steps 300
+      earthgen dataset verify --real mine --synthetic made/coco -o worth
+    A quick look, in a folder of its own:
+      earthgen dataset verify --real mine --synthetic made/coco -o look \\
+        --fraction 1 --seeds 1 --steps 300
     """
     from earthgen.cli import parse
     from earthgen.dataset import verify_report

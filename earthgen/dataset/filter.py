@@ -1,6 +1,6 @@
 """Keeping an image only if it shows what was asked, by evaluators trained on the user's real labels.
 
-Each score has a threshold that a stated share of held-out real images pass when they are judged against their own
+Each score has a threshold that a stated share of held-out real images or more pass when judged against their own
 labels: a generated image has to be as clear as most real ones are. Scores:
 
     class         probability of the class asked for, where the text names one
@@ -167,7 +167,6 @@ class AgreementFilter:
 
     def _verdict(self, image: NDArray[np.uint8], asked: Conditions) -> Verdict:
         scores, weakest = self._scores(image, asked)
-        scores = {name: round(value, 4) for name, value in scores.items()}
         failed = [name for name, value in scores.items() if not self._passes(name, value)]
         reasons = [_REASONS[name].format(seen=scores[name], limit=self.thresholds[name]) for name in failed]
         if "objects" in failed:
@@ -200,7 +199,7 @@ class AgreementFilter:
                 agreement = mask_agreement(seen.mask, asked.mask, asked.mask_classes, self.evaluator.mask_classes)
                 if agreement is not None:
                     scores["mask"] = agreement
-        return scores, weakest
+        return {name: round(value, 4) for name, value in scores.items()}, weakest
 
     def _set_thresholds(self, held: Sequence[LabelledImage], mask_classes: Sequence[str], config: FilterConfig) -> None:
         """Judge parts of held-out real images against their own labels, and against another's for comparison."""
@@ -210,8 +209,11 @@ class AgreementFilter:
         for name in _REASONS:
             values = np.array([scores[name] for scores in own if name in scores])
             if values.size:
-                share = config.passing if name == "false_alarm" else 1 - config.passing
-                self.thresholds[name] = float(np.quantile(values, share))
+                if name == "false_alarm":
+                    limit = np.quantile(values, config.passing, method="higher")
+                else:
+                    limit = np.quantile(values, 1 - config.passing, method="lower")
+                self.thresholds[name] = float(limit)
                 found[name] = {"images": len(values), "median": round(float(np.median(values)), 4)}
         others = parts[len(parts) // 2 :] + parts[: len(parts) // 2]
         exchanged = [
@@ -220,7 +222,7 @@ class AgreementFilter:
             if pixels.shape == other.shape
         ]
         self.about |= {
-            "thresholds_are": f"what {config.passing:.0%} of held-out real images pass, each against its own labels",
+            "thresholds_are": f"what {config.passing:.0%} or more of held-out real images pass, each by its own labels",
             "held_out": {
                 "images": len(held),
                 "parts": len(parts),
