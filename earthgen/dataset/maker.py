@@ -139,14 +139,12 @@ class Maker:
     ) -> list[Record]:
         """The image, or each of its tiles, with its labels and its verdict, written."""
         shapes = [] if layout is None else [Shape(box) for box in layout.boxes]
-        if self.config.tiles is None:
-            tiles: list[Window | None] = [None]
-            parts = [clip(shapes, scene.height, scene.width, self.config.min_visible)]
-        else:
+        parts = [clip(shapes, scene.height, scene.width, self.config.min_visible)]
+        tiles: list[Window | None] = [None]
+        if self.config.tiles is not None:
             cuts = windows(scene.height, scene.width, self.config.tiles.size, self.config.tiles.overlap)
+            parts = cut([shapes[part.index] for part in parts[0]], cuts, self.config.min_visible)
             tiles = list(cuts)
-            visible = clip(shapes, scene.height, scene.width, self.config.min_visible)
-            parts = cut([part.shape for part in visible], cuts, self.config.min_visible)
         candidates = [self._candidate(asked, scene, w, p) for w, p in zip(tiles, parts, strict=True)]
         with self._timed("filter"):
             verdicts = [KEPT] * len(tiles) if self.filter is None else [

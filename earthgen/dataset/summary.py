@@ -237,10 +237,11 @@ def _chart(title: str, asked: NDArray[np.float64], kept: NDArray[np.float64], sp
         return ""
     low, high = span or (0.0, float(max(asked.max(), kept.max() if kept.size else 0, 1)))
     bins = _BINS if span or high > _BINS else math.ceil(high) + 1
+    centre = 0.0
     if span is None and np.array_equal(asked, asked.round()):  # whole numbers, bars centred on them
         step = math.ceil((high + 1) / _BINS)
         bins = math.ceil((high + 1) / step)
-        edges = np.arange(bins + 1) * step - 0.5
+        edges, centre = np.arange(bins + 1) * step - 0.5, 0.5
     else:
         edges = np.linspace(low, high, bins + 1)
     shares = [np.histogram(values, edges)[0] / max(values.size, 1) for values in (asked, kept)]
@@ -255,7 +256,7 @@ def _chart(title: str, asked: NDArray[np.float64], kept: NDArray[np.float64], sp
             f'height="{h:.1f}"><title>{label}</title></rect>'
             for kind, h, offset in pair
         ]
-    values = {f: max(edges[0] + f * (edges[-1] - edges[0]), 0) for f in (0, 0.5, 1)}
+    values = {f: edges[0] + centre + f * (edges[-1] - edges[0]) for f in (0, 0.5, 1)}
     ticks = "".join(
         f'<text x="{10 + f * 320:.0f}" y="138" text-anchor="{anchor}">{value:.4g}</text>'
         for (f, value), anchor in zip(values.items(), ("start", "middle", "end"), strict=True)
