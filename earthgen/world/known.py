@@ -55,9 +55,11 @@ Mask = NDArray[np.bool_]
 Pixels = tuple[Image, Mask]
 """uint8 (height, width, 3), and which of them are known, (height, width); what the others hold means nothing."""
 
-REACH = 12
-"""Coarser pixels around a raster that take on something of its colours."""
-_SIGMA = REACH / 3
+_NARROW, _WIDE = 3, 12
+"""Coarser pixels that the Gaussians reach by which colours around a raster are brought towards its own."""
+REACH = _NARROW + _WIDE
+_LEAST = 1e-6
+"""Of a weight that is divided by."""
 _OUTLINE = 33
 """Points a side at which a raster's pixels are looked up to find where it lies."""
 _CHUNK = 1 << 20
@@ -292,25 +294,28 @@ class KnownImagery:
         return image if found is None else np.where(found[1][..., None], found[0], image)
 
     def blended(self, pixels: Callable[[Window], Image], window: Window) -> Image:
-        """A window with known colours in their place, and those around them brought towards them.
+        """A window with known colours in their place, and those around it brought to meet them.
 
-            b = c + min(1, 2 G a) (G a (k - c)) / (G a)
+            b = a k + (1 - a) (c + w G em / G e),    w = min(1, 2 G a),    e = g a · g (1 - a),
+            m = g ak / g a - g (1 - a)c / g (1 - a)
 
-        c is what `pixels` gives of it, k and a the mean of what is known of each pixel and which part of it that is, G
-        a Gaussian that ends after `REACH` pixels. Half of its weight is known at a straight border, so colours are
-        the known ones there. A function of each place alone.
+        c is what `pixels` gives of it, k and a the mean of what is known of each pixel and which part of it that is, g
+        and G a narrow and a wide Gaussian. So m is how far colours jump where what is known ends (there e is large);
+        by as much those outside are moved there, and ever less farther out. A function of each place alone.
         """
         wide = window.grown(REACH)
         found = self._shares(wide)
         if found is None:
             return pixels(window)
         colour, share = found
-        image = pixels(wide).astype(np.float64)
-        near = _smooth(share)
-        missing = _smooth(share[..., None] * (colour - image)) / np.maximum(near, 1e-9)[..., None]
-        result = image + np.minimum(1, 2 * near)[..., None] * missing
-        result = np.where(share[..., None] == 1, colour, result)[REACH:-REACH, REACH:-REACH]
-        return np.rint(result.clip(0, 255)).astype(np.uint8)
+        image, share = pixels(wide).astype(np.float64), share[..., None]
+        inside, outside = _smooth(share, _NARROW), _smooth(1 - share, _NARROW)
+        jump = _smooth(share * colour, _NARROW) / np.maximum(inside, _LEAST)
+        jump -= _smooth((1 - share) * image, _NARROW) / np.maximum(outside, _LEAST)
+        edge = inside * outside
+        offset = _smooth(edge * jump, _WIDE) / np.maximum(_smooth(edge, _WIDE), _LEAST)
+        result = share * colour + (1 - share) * (image + np.minimum(1, 2 * _smooth(share, _WIDE)) * offset)
+        return np.rint(result[REACH:-REACH, REACH:-REACH].clip(0, 255)).astype(np.uint8)
 
     def laid(self, pixels: Callable[[Window], Image], window: Window) -> Image:
         """`blended`, with the known pixels of that level as they are."""
@@ -331,9 +336,9 @@ class KnownImagery:
         return (colour, share) if share.any() else None
 
 
-def _smooth(values: Floats) -> Floats:
-    """A Gaussian along rows and columns, the same at a place whatever lies beyond its reach."""
-    kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / _SIGMA) ** 2)
+def _smooth(values: Floats, reach: int) -> Floats:
+    """A Gaussian of three deviations along rows and columns, the same at a place whatever lies beyond its reach."""
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * 3 / reach) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
         values = correlate1d(values, kernel, axis, mode="constant")
