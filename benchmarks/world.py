@@ -1,13 +1,14 @@
 """Whether a world is one world, how its tiles fit, and how long they take.
 
     python benchmarks/world.py [--model FOLDER] [--level 8] [--size 512] [--steps 8] [--lat 45.9] [--lon 7.6]
+    python benchmarks/world.py --quick
     python benchmarks/world.py --times [...]
     python benchmarks/world.py --sheet sheet.png [...]
 
 The first asks the same window in one piece, in tiles, in another order and from another process, each time without a
-cache, and says whether the bytes are the same; then for each level made on the way the seam score, the mean absolute
-gradient across tiles' borders ÷ elsewhere. The second times a cold tile of level 14 and its neighbour, near the
-origin of the map and far from it. The third draws places at levels from 2 to 17. Without --model it is the bundled one.
+cache, and says whether the bytes are the same (for seams see `benchmarks/seams.py`). The second times a cold tile of
+level 14 and its neighbour, near the origin of the map and far from it. The third draws places at levels from 2 to 17.
+Without --model it is the bundled one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import Figure, add_out, report
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -74,29 +76,9 @@ def one_world(args: argparse.Namespace) -> None:
     command = [sys.executable, __file__, "--digest", "--model", args.model, "--level", str(args.level)]
     command += [f"--{name}={getattr(args, name)}" for name in ("size", "steps", "seed", "lat", "lon")]
     digests["another process"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
-    for way, digest in digests.items():
-        print(f"  {way}: {digest[:16]} {'identical' if digest == digests['one piece'] else 'DIFFERENT'}")
-    for level in range(args.level, world.base_level, -2):
-        image = world.pixels(around(level, args.lat, args.lon, args.size))
-        tiles_score, cells_score = seam_scores(image)
-        print(f"  level {level}: across borders of tiles {tiles_score:.3f}, of 4 px cells {cells_score:.3f}")
-
-
-def seam_scores(image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Of an image that starts at a tile's corner: mean absolute gradient across borders of tiles ÷ elsewhere.
-
-    And the same across the borders of all cells of 4 × 4 px, each of which averages to a coarser pixel.
-    """
-    x = image.astype(float)
-    lines = [np.abs(np.diff(x, axis=axis)).mean(axis=(1 - axis, 2)) for axis in (0, 1)]
-
-    def score(side: int) -> float:
-        at = [np.arange(len(line)) % side == side - 1 for line in lines]
-        border = np.concatenate([line[b] for line, b in zip(lines, at, strict=True)])
-        rest = np.concatenate([line[~b] for line, b in zip(lines, at, strict=True)])
-        return float(border.mean() / rest.mean())
-
-    return score(TILE), score(4)
+    same = len(set(digests.values())) == 1
+    ways = f"{window.height} px at level {args.level}: {', '.join(digests)}"
+    report([Figure(ways, "identical bytes" if same else str(digests), "identical bytes", same)], args)
 
 
 def times(args: argparse.Namespace) -> None:
@@ -110,8 +92,14 @@ def times(args: argparse.Namespace) -> None:
             cold = time.perf_counter()
             world.tile(14, column + 1, row)
             found[name] = cold - start, time.perf_counter() - cold
-            print(f"{name}: cold tile of level 14 {found[name][0]:.2f} s, its neighbour {found[name][1]:.2f} s")
-    print(f"far / near: {found['far'][0] / found['near'][0]:.2f}")
+    ratio = found["far"][0] / found["near"][0]
+    figures = [
+        Figure(f"cold tile of level 14, {name}, s", times[0], "≤ 4", times[0] <= 4) for name, times in found.items()
+    ]
+    figures += [
+        Figure(f"its neighbour, {name}, s", times[1], "≤ 0.8", times[1] <= 0.8) for name, times in found.items()
+    ]
+    report([*figures, Figure("cold tile, far ÷ near", ratio, "≤ 1.1", ratio <= 1.1)], args)
 
 
 def sheet(args: argparse.Namespace) -> None:
@@ -143,8 +131,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="pixels of each picture of the sheet")
     parser.add_argument("--deepest", type=int, default=17, help="last level of the sheet")
     parser.add_argument("--cache", type=Path, help="of the sheet's tiles, to go on with it later")
+    parser.add_argument("--quick", action="store_true", help="one tile's worth, two steps")
+    add_out(parser)
     parser.add_argument("--digest", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.quick:
+        args.size, args.steps = 256, 2
     if args.digest:
         with tempfile.TemporaryDirectory() as folder:
             image = opened(args, Path(folder)).pixels(around(args.level, args.lat, args.lon, args.size))

@@ -1,0 +1,94 @@
+"""Whether tiles of the world show: the mean absolute gradient across their borders ÷ elsewhere, level by level.
+
+    python benchmarks/seams.py [--levels 8 10 12 14 16 18] [--windows 20] [--size 2048] [--cache FOLDER] [--out JSON]
+    python benchmarks/seams.py --quick          # level 8, 2 windows of 512 px
+
+Windows lie anywhere between 65° N and S. Each is made whole, its coarser levels too, so the full run is long; with
+`--cache` one that was stopped goes on. Beside the score stands that of the borders of all cells of 4 × 4 px, each of
+which averages to a coarser pixel: tiles' borders are borders of cells. What other rules give with the same denoiser
+says `benchmarks/canvas.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from figures import Figure, add_out, report
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from earthgen.weights import BUNDLED
+from earthgen.world import Window, World
+from earthgen.world.projection import TILE
+from earthgen.world.pyramid import LATENT
+
+AIM = 0.02
+
+
+def gradients(image: NDArray[np.generic]) -> NDArray[np.float64]:
+    """(2, 256): mean absolute difference between neighbours, between rows and between columns, by place in a tile.
+
+    Of an image (height, width, 3) that starts at a tile's corner; the last of 256 are those across tiles' borders.
+    """
+    x = image.astype(np.float32)
+    found = np.zeros((2, TILE))
+    for axis in (0, 1):
+        line = np.abs(np.diff(x, axis=axis)).mean((1 - axis, 2))
+        found[axis] = [line[n::TILE].mean() for n in range(TILE)]
+    return found
+
+
+def score(found: NDArray[np.float64], side: int) -> float:
+    """Across borders every `side` px ÷ elsewhere; of `gradients`, summed over images."""
+    line = found.sum(0)
+    border = np.arange(1, TILE + 1) % side == 0
+    return float(line[border].mean() / line[~border].mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=BUNDLED)
+    parser.add_argument("--levels", type=int, nargs="+", default=[8, 10, 12, 14, 16, 18])
+    parser.add_argument("--windows", type=int, default=20, help="of each level")
+    parser.add_argument("--size", type=int, default=2048, help="pixels a side, a multiple of 256 from 512")
+    parser.add_argument("--steps", type=int, help="the world's default if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="of tiles, to go on with it later")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--quick", action="store_true")
+    add_out(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.quick:
+        args.levels, args.windows, args.size = [8], 2, 512
+    if args.size % TILE or args.size < 2 * TILE:
+        parser.error("--size must be a multiple of 256 from 512")
+    options = {} if args.steps is None else {"steps": args.steps}
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.open(args.seed, args.model, cache=args.cache or folder, **options)
+        for level in args.levels:
+            rng = np.random.default_rng([args.seed, level])
+            total = np.zeros((2, TILE))
+            each = []
+            for _ in tqdm(range(args.windows), desc=f"level {level}", leave=False):
+                lat, lon = np.degrees(np.arcsin(rng.uniform(-0.9, 0.9))), rng.uniform(-180, 180)
+                around = Window.around(level, lat, lon, TILE, TILE)
+                corner = [n // TILE * TILE for n in (around.top, around.left)]
+                found = gradients(world.pixels(Window(level, *corner, args.size, args.size)))
+                each.append(score(found / found.mean(), TILE))
+                total += found / max(found.mean(), 1e-6)
+            value = score(total, TILE)
+            spread = f"{min(each):.3f} to {max(each):.3f}, cells of {LATENT} px {score(total, LATENT):.3f}"
+            figures.append(
+                Figure(f"seam score, level {level} ({spread})", value, f"1.00 ± {AIM}", abs(value - 1) <= AIM)
+            )
+    report(figures, args)
+
+
+if __name__ == "__main__":
+    main()
