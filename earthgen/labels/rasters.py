@@ -1,12 +1,13 @@
-"""Rasters as torchgeo's `RasterDataset` finds them: `images/<split>/<id>[_<date>]_image.tif` and `masks/…_mask.tif`.
+"""Rasters as torchgeo's `RasterDataset` finds them: `images/<split>/<id>[_<date>]_image.tif`, `masks/…_mask.tif`.
 
 Cloud-optimised GeoTIFF with CRS and a north-up transform, so images without a place are refused: none is invented.
-For torchgeo, `filename_regex` is `FILENAME_REGEX` of this module; masks have 255 as nodata, for `ignore_index`.
+Names have dates where every image has one, which `filename_regex` then finds (`FILENAME_REGEX`): torchgeo stumbles over
+a name without. Masks have 255 as nodata, for `ignore_index`.
 """
 
 from __future__ import annotations
 
-import re
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from earthgen.labels.pictures import colours, read_pixels
 from earthgen.labels.writing import Writing
 from earthgen.output.geotiff import COG_OPTIONS, GSD_TAG
 
-FILENAME_REGEX = r".+?(_(?P<date>\d{8}))?_(image|mask)\.tif$"
+FILENAME_REGEX = r".+_(?P<date>\d{8})_(image|mask)\.tif"
+"""Of sets with dates. Without, torchgeo's own `.*` does."""
 
 
 def write(images: LabelledSet, folder: Path, job: Writing) -> None:
@@ -36,8 +38,9 @@ def write(images: LabelledSet, folder: Path, job: Writing) -> None:
             )
             raise ArgumentError("images", rule, image.id)
         check_georeference(image.crs, image.transform, image.gsd)
-    for image in job.each(images.images, "torchgeo"):
-        stem = job.names[image.id] + _date(image)
+    dates = [_date(image) for image in images.images]
+    for image, date in zip(job.each(images.images, "torchgeo"), dates, strict=True):
+        stem = job.names[image.id] + (f"_{date}" if all(dates) else "")
         pixels, tags = read_pixels(image.path)
         if image.gsd is not None:
             tags[GSD_TAG] = repr(float(image.gsd))
@@ -50,8 +53,11 @@ def write(images: LabelledSet, folder: Path, job: Writing) -> None:
 
 
 def _date(image: LabelledImage) -> str:
-    match = re.match(r"(\d{4})-(\d\d)-(\d\d)", str(image.extra.get("date") or ""))
-    return f"_{''.join(match.groups())}" if match else ""
+    """The day as eight digits, or nothing."""
+    try:
+        return dt.date.fromisoformat(str(image.extra.get("date"))[:10]).strftime("%Y%m%d")
+    except ValueError:
+        return ""
 
 
 def _write(path: Path, bands: NDArray[np.uint8], image: LabelledImage, tags: dict[str, str]) -> None:

@@ -56,13 +56,16 @@ def visible(shape: Shape, height: int, width: int) -> tuple[Shape, list[Points]]
     A rotated box keeps its angle: it becomes the smallest rectangle of that angle around what is visible of it, so its
     corners may still stick out. The outline is one ring or, where the border cuts it, several, the largest first.
     """
-    outline = shape.outline()
+    outline, corners = shape.outline(), shape.box.corners()
+    whole = inside(outline, height, width) and inside(corners, height, width)
+    if whole and shape.polygon is None:  # the usual case, spared the geometry
+        return shape, [corners]
     rings = polygons(outline, height, width)
-    if inside(outline, height, width) and inside(shape.box.corners(), height, width):
+    if whole:
         return (shape, rings) if rings else None
     if sum(map(area, rings)) < _MIN_VISIBLE:
         return None
-    of_box = polygons(shape.box.corners(), height, width) or rings
+    of_box = polygons(corners, height, width) or rings
     box = _extent(shape.box, np.concatenate(of_box))
     return Shape(box, None if shape.polygon is None else rings[0], shape.difficult), rings
 

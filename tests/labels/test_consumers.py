@@ -7,6 +7,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,7 +243,7 @@ def test_rasters_by_the_rules_of_torchgeo(out: Callable[[str], Path], labelled: 
         paths = sorted(path for path in (folder / f"{kind}s").rglob("*") if path.is_file())
         assert len(paths) == len(labelled.images)
         for path in paths:
-            match = re.match(FILENAME_REGEX, path.name)
+            match = re.match(re.compile(FILENAME_REGEX, re.VERBOSE), path.name)
             assert match and match["date"] == "20240601"
             with rasterio.open(path) as dataset:
                 assert dataset.crs == "EPSG:32632" and not dataset.transform.is_identity
@@ -250,6 +251,14 @@ def test_rasters_by_the_rules_of_torchgeo(out: Callable[[str], Path], labelled: 
                 assert dataset.nodata == (None if kind == "image" else 255)
     with rasterio.open(folder / "masks" / "train" / "town_20240601_mask.tif") as dataset:
         assert np.array_equal(dataset.read(1), labelled.images[0].mask)  # type: ignore[arg-type]
+
+
+def test_rasters_without_a_date_have_none_in_their_names(labelled: LabelledSet, tmp_path: Path) -> None:
+    """One name without a date would make torchgeo parse None."""
+    images = [labelled.images[0].replace(extra={}), *labelled.images[1:]]
+    folder = export(replace(labelled, images=images), tmp_path, ["torchgeo"])["torchgeo"]
+    names = sorted(path.name for path in folder.rglob("*_image.tif"))
+    assert names == [f"{name}_image.tif" for name in ("coast", "empty", "port", "town")]
 
 
 def test_rasters_are_valid_cogs(out: Callable[[str], Path]) -> None:
