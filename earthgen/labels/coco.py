@@ -84,6 +84,8 @@ def _is_coco(path: Path) -> bool:
 def _read_file(file: Path, root: Path, job: Reading) -> list[LabelledImage]:
     record = job.json(file)
     split = split_of(file.stem, file.parent.name)
+    if not all(isinstance(record.get(key), list) for key in ("images", "annotations", "categories")):
+        raise DataError(f"{file}: `images`, `annotations` and `categories` must be lists")
     categories: dict[Any, str] = {}
     for category in record["categories"]:
         name = category.get("name") if isinstance(category, dict) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def _objects(image: LabelledImage, job: Writing) -> dict[str, list[Any]]:
         objects["bbox"].append([round(v, _DECIMALS) for v in (x0, y0, x1 - x0, y1 - y0)])
         objects["categories"].append(shape.label)
         objects["corners"].append(np.round(shape.box.corners(), _DECIMALS).ravel().tolist())
-        objects["difficult"].append(shape.difficult)
+        objects["difficult"].append(bool(shape.difficult))
     return objects
 
 
@@ -148,7 +149,7 @@ def _read_image(path: Path, row: dict[str, Any], place: str, job: Reading, split
     label = row.pop("label", None)
     facts["label"] = None if label in (None, "") else str(label)
     row = {key: _loaded(value) for key, value in row.items()}
-    if isinstance(row.get("gsd"), (int, float)):
+    if isinstance(row.get("gsd"), (int, float)) and 0 < row["gsd"] < math.inf:
         facts["gsd"] = float(row.pop("gsd"))
     if row.get("crs") is not None and isinstance(row.get("transform"), list):
         (a, b), (c, d), (e, f) = job.points(row.pop("transform"), place)

@@ -16,11 +16,12 @@ class Notes:
     """Collects places by kind of repair."""
 
     def __init__(self) -> None:
-        self.places: dict[str, list[str]] = defaultdict(list)
+        self.places: dict[str, dict[str, None]] = defaultdict(dict)
+        """By kind, in their order; what several formats leave out is one place."""
 
     def add(self, kind: str, place: str) -> None:
         """Note one repair. `kind` is a sentence without its end, `place` says where: file, and line or object."""
-        self.places[kind].append(place)
+        self.places[kind][place] = None
 
     def count(self, kind: str) -> int:
         """How often a kind was noted."""
@@ -30,4 +31,4 @@ class Notes:
         """Warn once a kind, with the first places."""
         for kind, places in self.places.items():
             more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
-            warnings.warn(f"{kind}: {', '.join(places[:_SHOWN])}{more}", LabelWarning, stacklevel=stacklevel)
+            warnings.warn(f"{kind}: {', '.join([*places][:_SHOWN])}{more}", LabelWarning, stacklevel=stacklevel)

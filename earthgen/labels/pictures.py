@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,11 +45,12 @@ def read_header(path: Path) -> Header:
     """Size and, of a GeoTIFF, place of a picture. Raises `DataError` where it cannot be read."""
     try:
         if path.suffix.lower() not in RASTERS:
-            with Image.open(path) as picture:
+            # Pillow refuses what is large before its pixels are asked for; GDAL, below, does not.
+            with suppress(Image.DecompressionBombError), Image.open(path) as picture:
                 return Header(picture.height, picture.width, None, None, None)
         with quiet_without_place(), rasterio.open(path) as dataset:
             height, width, crs, transform = dataset.height, dataset.width, dataset.crs, dataset.transform
-    except (OSError, RasterioError, Image.DecompressionBombError) as error:
+    except (OSError, RasterioError) as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error
     if crs is None:
         return Header(height, width, None, None, None)

@@ -114,7 +114,8 @@ class Reading:
 
     def lines(self, path: Path) -> list[tuple[str, str]]:
         """(place, line) of the lines that are not blank, whatever their ends."""
-        rows = enumerate(self.text(path).splitlines(), 1)
+        # Not `splitlines`, which also ends lines at U+2028 and the like, as captions may hold them.
+        rows = enumerate(re.split(r"\r\n|\n|\r", self.text(path)), 1)
         return [(f"{path}, line {number}", row.strip()) for number, row in rows if row.strip()]
 
     def json(self, path: Path) -> Any:
@@ -240,10 +241,10 @@ class Reading:
     def finish(self, images: Sequence[LabelledImage], mask_classes: tuple[str, ...] = ()) -> LabelledSet:
         """The set. Raises `DataError` where no image was found, or every object lies outside its image."""
         if not images:
-            missed = "".join(f", such as {place}" for place in self.notes.places[MISSING][:1])
+            missed = "".join(f", such as {place}" for place in [*self.notes.places[MISSING]][:1])
             raise DataError(f"no image was found{missed}. Say where they are with `images`, the folder that holds them")
         if self.notes.count(_OUTSIDE) and not self._shapes:
-            first = self.notes.places[_OUTSIDE][0]
+            first = next(iter(self.notes.places[_OUTSIDE]))
             raise DataError(f"every object lies outside its image, so these labels are of others (see {first})")
         return LabelledSet(images, self.classes.final(), mask_classes)
 

@@ -149,7 +149,7 @@ def _features(image: LabelledImage, job: Writing) -> dict[str, Any]:
         properties = {
             "label": shape.label,
             "corners": np.round(shape.box.corners(), 3).tolist(),
-            "difficult": shape.difficult,
+            "difficult": bool(shape.difficult),
         }
         geometry = None
         if to_wgs84 is not None:

@@ -13,7 +13,7 @@ import rasterio
 from PIL import Image
 
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels import LabelledImage, LabelledSet, LabelWarning, Shape, read, read_mask
+from earthgen.labels import LabelledImage, LabelledSet, LabelWarning, Shape, export, read, read_mask
 
 Picture = Callable[..., Path]
 SIZE = {"height": 48, "width": 64}
@@ -197,6 +197,8 @@ def test_coco_files_that_are_broken(coco: Callable[..., Path]) -> None:
         read(coco(images=[{"id": 7, "file_name": "a.png"}] * 2))
     with pytest.raises(DataError, match=r"lists the image 'a\.png' twice"):
         read(coco(images=[{"id": k, "file_name": "a.png"} for k in (7, 8)]))
+    with pytest.raises(DataError, match="must be lists"):
+        read(coco(categories={"3": "pool"}))
 
 
 def test_images_that_are_not_there(coco: Callable[..., Path], picture: Picture, tmp_path: Path) -> None:
@@ -395,6 +397,14 @@ def test_imagefolder_of_other_makers(tmp_path: Path, picture: Picture) -> None:
     assert read(tmp_path).images[0].caption == "a pool"
 
 
+def test_captions_keep_every_character(labelled: LabelledSet, tmp_path: Path) -> None:
+    caption = 'Küste "am Meer",\u2028港\x85 [1]\n\\ end'
+    images = [labelled.images[0].replace(caption=caption, extra={"place": "12", "note": "[x"})]
+    folder = export(LabelledSet(images, labelled.classes), tmp_path, ["imagefolder"])["imagefolder"]
+    found = read(folder).images[0]
+    assert (found.caption, found.extra) == (caption, {"place": "12", "note": "[x"})
+
+
 def test_geojson_over_images(tmp_path: Path) -> None:
     for k in range(2):  # two neighbours, 64 m apart
         transform = rasterio.transform.from_origin(500_000 + 64 * k, 5_200_000, 1, 1)
@@ -457,6 +467,12 @@ def test_pictures_that_are_none(coco: Callable[..., Path]) -> None:
     (folder / "images" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cannot read the picture .*a\.png"):
         read(folder)
+
+
+def test_pictures_may_be_large(coco: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice as much
+    image = read(coco({})).images[0]
+    assert (image.height, image.width) == (48, 64)
 
 
 def test_masks_of_records_are_checked(tmp_path: Path, picture: Picture) -> None:
