@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class ChangePipeline(EarthPipeline):
             series: What is where at each date: of `simulate_maps`, `simulate_boxes`, `simulate_segments`, or
                 `Series.of_maps`.
             image: The first date, PIL or uint8 RGB; None makes it from its labels and `conditions`.
-            conditions: What holds at all dates: text, GSD, place, cloud cover. Their `date` is that of the first image.
+            conditions: What holds at all dates: text, GSD, place, cloud cover; a date too, where there are no `dates`.
             dates: One an image, each later than the one before; otherwise those of `series`, if it has any.
             seed: Of the noise and of what the nuisances draw; from 0 to 2⁶⁴ - 1.
             origin: Row and column, in pixels, of the image in a plane whose noise is one: neighbouring windows of a
@@ -112,12 +112,11 @@ class ChangePipeline(EarthPipeline):
         weights = {"guidance_scale": guidance_scale, "guidance": guidance}
         guided = {name: value for name, value in weights.items() if value is not None}
         maker = _Maker(self, series, common, seed, origin, num_inference_steps, guided)
-        steps = self._progress_bar_config if hasattr(self, "_progress_bar_config") else {}
+        bar = {"leave": False, **getattr(self, "_progress_bar_config", {})}
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
         made = [np.full((series.height, series.width), source is None)]
-        for number in tqdm(range(1, len(series)), desc="dates", **{"leave": False, **steps}):
-            changed = series.changed(number - 1, number)
-            region, weight = _feathered(changed, margin)
+        for number in tqdm(range(1, len(series)), desc="dates", **bar):
+            region, weight = _feathered(series.changed(number - 1, number), margin)
             clean.append(maker.renewed(clean[-1], number, region, weight))
             made.append(region)
 
@@ -168,8 +167,7 @@ class ChangePipeline(EarthPipeline):
             raise ArgumentError("output_type", 'must be "pil" or "np"', output_type)
         if dates is not None:
             check_dates(dates, len(series))
-            held = {f.name: getattr(series, f.name) for f in fields(Series)}
-            series = Series(**held | {"dates": tuple(dates)})
+            series = replace(series, dates=tuple(dates))
         return series, common
 
 
