@@ -110,17 +110,21 @@ class Raster:
     """
 
     def __init__(self, given: StrPath | Scene | Picture, first: int, deepest: int) -> None:
+        self._source: Source
         if isinstance(given, Scene):
-            self.name, self._source, self.digest = "scene", _Scene(given), hashlib.sha256(given.image).hexdigest()
+            self.name, self._source, content = "scene", _Scene(given), given.image.tobytes()
         else:
             picture = given if isinstance(given, Picture) else Picture.open(Path(given), None, None)
-            self.name, self._source, self.digest = picture.path.name, _File(picture), _digest(picture)
+            self.name, self._source, content = picture.path.name, _File(picture), _digest(picture)
         crs, t = self._source.crs, self._source.transform
         if crs is None or t is None:
             raise ArgumentError("known", "must say where it lies: a CRS and a transform", self.name)
         if not abs(t.determinant) > 0:
             raise ArgumentError("known", "must have a transform that can be inverted", f"{self.name} {tuple(t)[:6]}")
         self._crs = parsed_crs(crs)
+        place = repr((self._crs.to_wkt(), tuple(t), self._source.height, self._source.width)).encode()
+        self.digest = hashlib.sha256(place + content).hexdigest()
+        """Of its pixels and its place."""
         self._inverse = ~t
         self._from_degrees = Transformer.from_crs(geo.WGS84, ProjCRS.from_wkt(self._crs.to_wkt()), always_xy=True)
         self._period = 360.0 if self._crs.is_geographic else 2 * HALF_SIDE if self._crs == WEB_MERCATOR else None
@@ -151,7 +155,7 @@ class Raster:
             return None
         if tile.z > self.level:  # of use for coarser ones alone
             return self._made(tile, cache)
-        key = tile_key("known", self.digest, *tile)
+        key = tile_key("known", self.digest, self._read_level, *tile)
         if (kept := cache.get(key)) is None or kept.shape != (TILE, TILE, 4):
             image, known = self._made(tile, cache) or (
                 np.zeros((TILE, TILE, 3), np.uint8),
@@ -172,12 +176,12 @@ class Raster:
                 if (part := self.tile(Tile(z + 1, 2 * x + j, 2 * y + i), cache)) is not None:
                     at = slice(TILE * i, TILE * (i + 1)), slice(TILE * j, TILE * (j + 1))
                     image[at], known[at] = part
-        return averaged(image), known.reshape(TILE, 2, TILE, 2).all((1, 3))
+        return averaged(image), np.asarray(known.reshape(TILE, 2, TILE, 2).all((1, 3)))
 
     def _sampled(self, tile: Tile) -> Pixels | None:
         """Each pixel on its own, interpolated between the raster's. Known where the four around it are."""
-        rows, columns = (np.arange(n, n + TILE)[:, None] + 0.5 for n in (tile.window.top, tile.window.left))
-        row, column = self._positions(tile.z, rows, columns.T)
+        rows, columns = (np.arange(n, n + TILE, dtype=np.float64) + 0.5 for n in (tile.window.top, tile.window.left))
+        row, column = self._positions(tile.z, rows[:, None], columns[None, :])
         height, width = self._source.height, self._source.width
         with np.errstate(invalid="ignore"):
             inside = (row >= -0.5) & (row <= height - 0.5) & (column >= -0.5) & (column <= width - 0.5)
@@ -345,12 +349,12 @@ def _smooth(values: Floats, reach: int) -> Floats:
     return values
 
 
-def _digest(picture: Picture) -> str:
-    """Of a file's content, with all files that belong to it (masks, georeference), and how its bands are read."""
+def _digest(picture: Picture) -> bytes:
+    """Of a file, with all that belong to it (masks, georeference), and of how its bands are read."""
     digest = hashlib.sha256(repr((picture.bands, picture.black_white)).encode())
     with picture.opened() as source:
         files = sorted(source.files)
     for name in files:
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return digest.digest()

@@ -293,6 +293,14 @@ def test_content_decides_not_the_name(grown: tuple[World, Image, Path], pipe: An
     digest = Raster(same, FIRST, LAST).digest
     written(tmp_path / "same.tif", image // 2, WEB_MERCATOR, PLACE.transform)
     assert Raster(same, FIRST, LAST).digest != digest
+    written(tmp_path / "same.tif", image, WEB_MERCATOR, PLACE.transform @ Affine.translation(1, 0))
+    assert Raster(same, FIRST, LAST).digest != digest
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(same, "r+") as file:
+        file.write_mask(np.ones(PLACE.shape, bool))
+    moved = Raster(same, FIRST, LAST).digest
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(same, "r+") as file:
+        file.write_mask(np.zeros(PLACE.shape, bool))
+    assert Raster(same, FIRST, LAST).digest != moved, "the mask lies in a file beside it"
     scene = Scene(image, WEB_MERCATOR, PLACE.transform, None, Provenance(0, {}, {}, "", "", "", 1, ""))
     of_scene = opened(pipe, tmp_path, steps=2, known=[scene])
     assert (of_scene.pixels(PLACE.grown(9)) == world.pixels(PLACE.grown(9))).all()
