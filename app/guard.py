@@ -16,17 +16,15 @@ _FORM_BYTES = 2 << 20
 """Of a body that is no upload."""
 _KEPT_ADDRESSES = 10_000
 _GRADIO = "/gradio_api/"
-_GRADIO_USED = re.compile(r"/gradio_api/(queue/(join|data)|call|run|api|info|app_id|heartbeat|cancel|reset|startup-events)(/|$)")
+_GRADIO_USED = re.compile(
+    r"/gradio_api/(queue/(join|data)|call|run|api|info|app_id|heartbeat|cancel|reset|startup-events)(/|$)"
+)
 """What the page and gradio's clients need. Gradio's own uploads, files, proxy and recorder are not reached."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"SAMEORIGIN"),
 ]
-
-
-class _TooLarge(Exception):
-    pass
 
 
 class Rate:
@@ -66,30 +64,13 @@ class Guard:
         refused = self._refused(scope)
         if refused is not None:
             return await _answer(send, *refused)
-        limit = self.settings.upload_bytes if scope["path"] == "/uploads" else _FORM_BYTES
-        seen, begun = 0, False
-
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise _TooLarge
-            return message
 
         async def noted(message: Any) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
             await send(message)
 
-        try:
-            return await self.app(scope, counted, noted)
-        except _TooLarge:
-            if not begun:
-                await _answer(send, 413, f"a body of at most {limit} bytes is taken")
-            return None
+        return await self.app(scope, receive, noted)
 
     def _refused(self, scope: Any) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
         headers = dict(scope["headers"])
@@ -107,6 +88,8 @@ class Guard:
         path = scope["path"]
         if path.startswith(_GRADIO) and not _GRADIO_USED.match(path):
             return 404, "there is no such route", []
+        if b"transfer-encoding" in headers:  # the length is said, and the server holds the client to it
+            return 411, "the body's length must be said", []
         length = headers.get(b"content-length", b"0")
         limit = self.settings.upload_bytes if path == "/uploads" else _FORM_BYTES
         if not length.isdigit() or int(length[:20]) > limit:

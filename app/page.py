@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 import json
-import os
 import secrets
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
-
-from pydantic import TypeAdapter, ValidationError
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.events import api
+from pydantic import TypeAdapter, ValidationError
 
+from earthgen.app import forms
 from earthgen.app.engine import STATIC, Engine
 from earthgen.app.shapes import Shapes, to_geojson
 from earthgen.app.tasks import ExportRequest, GenerateRequest, UpscaleRequest
-from earthgen.app.worker import BusyError
 from earthgen.app.worlds import DEFAULT_STEPS, View
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
 from earthgen.world.world import IMAGINED_LEVEL
 
-_SYSTEM = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "jobs.js")
-HEAD = "\n".join(
-    [
-        '<link rel="stylesheet" href="canvas/leaflet.css">',
-        '<link rel="icon" href="data:,">',
-        *(f'<script src="canvas/{name}"></script>' for name in _SCRIPTS),
-    ]
-)
-_CANVAS = """<div class="eg-canvas {kind}"><div class="eg-above"></div><div class="eg-map" tabindex="0"></div>
-<div class="eg-below"></div></div>"""
-_SEASONS = {"spring": (4, 15), "summer": (7, 15), "autumn": (10, 15), "winter": (1, 15)}
-_SOUTH = {"spring": "autumn", "summer": "winter", "autumn": "spring", "winter": "summer"}
-_SEASON_YEAR = 2024
-_WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "coarse")
-_IMAGE_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask")
-_SAMPLES = [
-    "a river through farmland",
-    "a dense residential area",
-    "a harbour with boats",
-    "a forest with a lake",
-    "a desert with dunes",
-    "snow on mountains",
-    "an airport with a runway",
-    "an industrial area by a river",
-]
+_HEAD = """<link rel="stylesheet" href="canvas/leaflet.css"><link rel="icon" href="data:,">
+<script src="canvas.js"></script>"""
 _shapes: TypeAdapter[Any] = TypeAdapter(Shapes)
-
-
-class Canvas(gr.HTML):
-    """A canvas whose script draws it: its value is what Python says, its events what the person does."""
-
-    def __init__(self, script: str, events: tuple[str, ...], kind: str = "", value: Any = None, **options: Any) -> None:
-        listed = f"/* {', '.join(map(repr, events))} */"  # by which gradio knows the events' names
-        template = _CANVAS.format(kind=kind)
-        super().__init__(value, html_template=template, js_on_load=f"{script} {listed}", apply_default_css=False, **options)
-
-    def api_info(self) -> dict[str, Any]:
-        """A string, as gradio's own."""
-        return {"type": "string"}
 
 
 def mount(app: FastAPI, engine: Engine) -> FastAPI:
@@ -82,8 +40,8 @@ def mount(app: FastAPI, engine: Engine) -> FastAPI:
         show_error=True,
         enable_monitoring=False,
         pwa=False,
-        theme=_theme(),
-        head=HEAD,
+        theme=forms.theme(),
+        head=_HEAD,
         css_paths=[STATIC / "style.css"],
         mcp_server=False,
     )
@@ -93,8 +51,8 @@ def build(engine: Engine) -> gr.Blocks:
     """The page of a server."""
     with gr.Blocks(title="earthgen", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(
-            '<div class="eg-title"><h1>earthgen</h1><span>an unbounded generated Earth. Every image is synthetic.</span>'
-            '</div>',
+            '<div class="eg-title"><h1>earthgen</h1>'
+            "<span>an unbounded generated Earth. Every image is synthetic.</span></div>",
             apply_default_css=False,
         )
         started = gr.Textbox(visible=False)
@@ -108,7 +66,7 @@ def build(engine: Engine) -> gr.Blocks:
         jobs = gr.HTML(
             None,
             html_template='<section class="eg-jobs eg-none"><h2>Your work</h2><ul></ul></section>',
-            js_on_load="earthgen.jobs(element, props, watch);",
+            js_on_load=forms.script("jobs"),
             apply_default_css=False,
         )
         started.change(lambda name: name, started, jobs, api_visibility="private", show_progress="hidden")
@@ -117,46 +75,54 @@ def build(engine: Engine) -> gr.Blocks:
 
 def _explore(engine: Engine, started: gr.Textbox) -> None:
     with gr.Row(elem_classes="eg-ask"):
-        prompt = gr.Textbox(label="What there is to see", placeholder="Left empty, the map decides", scale=5, max_length=500)
+        prompt = gr.Textbox(
+            label="What there is to see", placeholder="Left empty, the map decides", scale=5, max_length=500
+        )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
-    canvas = Canvas("earthgen.explore(element, props, trigger, watch);", ("opened", "moved", "drawn"))
+    canvas = forms.canvas("explore", ("opened", "moved", "drawn"))
     frame, drawn = gr.State(None), gr.State([])
     with gr.Accordion("Advanced", open=False):
-        seed, randomise = _seed(0)
+        seed, randomise = forms.seed_fields(0)
         with gr.Row():
-            day, season, clouds = _when()
+            day, season, clouds = forms.when_fields()
         with gr.Row():
             steps = gr.Slider(1, 20, DEFAULT_STEPS, step=1, label="Steps of each level")
             base = gr.Radio([("The Earth", "earth"), ("An imagined planet", "imagined")], value="earth", label="Base")
-        weights = _weights(_WORLD_WEIGHTS, 1.0)
+        weights = forms.weight_fields(forms.WORLD_WEIGHTS, 1.0)
     with gr.Accordion("Compare", open=False), gr.Row():
         against = gr.Radio(
-            [("nothing", "none"), ("another seed", "seed"), ("another date", "date"), ("four times coarser", "coarser")],
+            [
+                ("nothing", "none"),
+                ("another seed", "seed"),
+                ("another date", "date"),
+                ("four times coarser", "coarser"),
+            ],
             value="none",
             label="Compare with",
         )
         other = gr.Textbox(label="That seed, or that date", placeholder="8, or 2024-01-15", max_length=30)
-    _gallery(prompt)
+    forms.gallery(prompt)
     with gr.Row():
         projection = gr.Radio(["Web mercator", "UTM"], value="Web mercator", label="Projection of the export")
         export = gr.Button("Export what is on the screen as GeoTIFF", min_width=200)
 
     def look(
-        text: str, number: float, fresh: bool, on: str, when: str, cover: float | None, count: float, ground: str,
+        text: str, number: float, fresh: bool, on: str, when: str, cover: float | None, count: float,
+        ground: Literal["earth", "imagined"],
         kind: str, value: str, shapes: list[Any], where: dict[str, Any] | None, *given: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """The world that is asked for, as the map takes it, the seed used, and a line that says so."""
-        with _Told():
-            chosen = secrets.randbelow(2**31) if fresh else _whole("seed", number)
+        with forms.Told():
+            chosen = secrets.randbelow(2**31) if fresh else forms.whole("seed", number)
             collection = to_geojson(_shapes.validate_python(shapes or []))
             view = View(
                 seed=chosen,
                 prompt=text or None,
-                date=_day(on, when, where),
+                date=forms.day_of(on, when, where),
                 clouds=None if cover is None or cover < 0 else cover / 100,
-                steps=_whole("steps", count),
-                guidance=_guidance(_WORLD_WEIGHTS, given, 1.0),
+                steps=forms.whole("steps", count),
+                guidance=forms.guidance_of(forms.WORLD_WEIGHTS, given, 1.0),
                 base=ground,
                 regions=engine.worlds.regions.put(collection) if collection["features"] else None,
             )
@@ -165,10 +131,10 @@ def _explore(engine: Engine, started: gr.Textbox) -> None:
     def opened(event: gr.EventData) -> tuple[Any, ...]:
         """The world that a link names, into the form and onto the map. A broken link shows the world of seed 0."""
         try:
-            view = View(**dict(parse_qsl(str(event.query))))
+            view = View.model_validate(dict(parse_qsl(str(event._data["query"]))))
             if view.regions is not None:
                 engine.worlds.regions.get(view.regions)
-        except (ValidationError, ArgumentError, AttributeError):
+        except (ValidationError, ArgumentError, KeyError):
             view = View()
         clouds = -1 if view.clouds is None else round(100 * view.clouds)
         on = view.date.isoformat() if view.date else ""
@@ -180,12 +146,12 @@ def _explore(engine: Engine, started: gr.Textbox) -> None:
 
     def exported(shown: str, where: dict[str, Any] | None, projected: str) -> str:
         """Start the export of what the map shows."""
-        with _Told():
+        with forms.Told():
             if not shown or where is None:
                 raise ArgumentError("map", "must be shown first", None)
-            view = View(**dict(parse_qsl(json.loads(shown)["query"])))
+            view = View.model_validate(dict(parse_qsl(json.loads(shown)["query"])))
             place = {**where, "zoom": int(where["zoom"]), "utm": projected == "UTM"}
-            return _id(engine.tasks.export(ExportRequest(**view.model_dump(), **place), "page"))
+            return str(engine.tasks.export(ExportRequest(**view.model_dump(), **place), "page")["id"])
 
     asked = [prompt, seed, randomise, day, season, clouds, steps, base, against, other, drawn, frame, *weights]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -193,20 +159,22 @@ def _explore(engine: Engine, started: gr.Textbox) -> None:
     gr.on([against.change], look, asked, [canvas, seed, used], **private)
     canvas.opened(opened, None, [canvas, prompt, seed, day, clouds, steps, base, used], **private)
     canvas.moved(moved, None, frame, **private)
-    canvas.drawn(_drawn, None, drawn, **private)
+    canvas.drawn(forms.drawn_shapes, None, drawn, **private)
     export.click(exported, [canvas, frame, projection], started, **private)
 
 
 def _generate(engine: Engine, started: gr.Textbox) -> None:
     with gr.Row(elem_classes="eg-ask"):
-        prompt = gr.Textbox(label="What there is to see", placeholder="a river through farmland", scale=5, max_length=500)
+        prompt = gr.Textbox(
+            label="What there is to see", placeholder="a river through farmland", scale=5, max_length=500
+        )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
     size = json.dumps({"width": 256, "height": 256})
-    canvas = Canvas("earthgen.generate(element, props, trigger, watch);", ("drawn", "uploaded"), "eg-image", size)
+    canvas = forms.canvas("generate", ("drawn", "uploaded"), "eg-image", size)
     drawn, image = gr.State([]), gr.State(None)
     with gr.Accordion("Advanced", open=False):
-        seed, randomise = _seed(0, fresh=True)
+        seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
             width = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Width, pixels")
             height = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Height, pixels")
@@ -218,45 +186,45 @@ def _generate(engine: Engine, started: gr.Textbox) -> None:
             lon = gr.Number(None, label="Longitude", minimum=-180, maximum=180)
             strength = gr.Slider(0.05, 1, 0.7, step=0.05, label="Of a given image, how much to replace")
         with gr.Row():
-            day, season, clouds = _when()
-        weights = _weights(_IMAGE_WEIGHTS, Guidance().text)
-    _gallery(prompt)
+            day, season, clouds = forms.when_fields()
+        weights = forms.weight_fields(forms.IMAGE_WEIGHTS, Guidance().text)
+    forms.gallery(prompt)
 
     def generate(
         text: str, number: float, fresh: bool, wide: float, high: float, images: float, denoising: float,
         metres: float | None, north: float | None, east: float | None, replaced: float, on: str, when: str,
-        cover: float | None, shapes: list[Any], upload: str | None, *given: float,
+        cover: float | None, shapes: list[Any], upload: dict[str, Any] | None, *given: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making images; the job's id."""
-        with _Told():
+        with forms.Told():
             asked = GenerateRequest(
                 prompt=text or None,
                 gsd=metres or None,
                 lat=north,
                 lon=east,
-                date=_day(on, when, {"south": north or 0, "north": north or 0}),
+                date=forms.day_of(on, when, {"south": north or 0, "north": north or 0}),
                 clouds=None if cover is None or cover < 0 else cover / 100,
-                width=_whole("width", wide),
-                height=_whole("height", high),
-                count=_whole("images", images),
-                steps=_whole("steps", denoising),
-                seed=None if fresh else _whole("seed", number),
-                guidance=_guidance(_IMAGE_WEIGHTS, given, Guidance().text),
-                image=upload,
+                width=forms.whole("width", wide),
+                height=forms.whole("height", high),
+                count=forms.whole("images", images),
+                steps=forms.whole("steps", denoising),
+                seed=None if fresh else forms.whole("seed", number),
+                guidance=forms.guidance_of(forms.IMAGE_WEIGHTS, given, Guidance().text),
+                image=upload["id"] if upload else None,
                 strength=replaced,
-                shapes=[s for s in shapes or [] if upload or not s.get("redo")],
+                shapes=_shapes.validate_python([s for s in shapes or [] if upload or not s.get("redo")]),
             )
             record = engine.tasks.generate(asked, "page")
-            return _id(record), record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
+            return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [
-        prompt, seed, randomise, width, height, count, steps, gsd, lat, lon, strength, day, season, clouds, drawn, image,
-        *weights,
+        prompt, seed, randomise, width, height, count, steps, gsd, lat, lon, strength, day, season, clouds, drawn,
+        image, *weights,
     ]  # fmt: skip
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([run.click, prompt.submit], generate, asked, [started, seed, used], **private)
-    canvas.drawn(_drawn, None, drawn, **private)
-    canvas.uploaded(_uploaded, None, image, **private)
+    canvas.drawn(forms.drawn_shapes, None, drawn, **private)
+    canvas.uploaded(forms.taken_upload, None, image, **private)
     gr.on(
         [width.release, height.release],
         lambda w, h: json.dumps({"width": int(w), "height": int(h)}),
@@ -264,35 +232,39 @@ def _generate(engine: Engine, started: gr.Textbox) -> None:
         canvas,
         **private,
     )
-    gr.api(_api_generate(engine), api_name="generate")
+    api(_api_generate(engine), api_name="generate")
 
 
 def _refine(engine: Engine, started: gr.Textbox) -> None:
     with gr.Row(elem_classes="eg-ask"):
         prompt = gr.Textbox(label="What there is to see", placeholder="May be left empty", scale=5, max_length=500)
-        stages = gr.Radio([("4 times finer", 1), ("16 times finer", 2)], value=1, label="How fine", scale=2, min_width=180)
+        stages = gr.Radio(
+            [("4 times finer", 1), ("16 times finer", 2)], value=1, label="How fine", scale=2, min_width=180
+        )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
-    canvas = Canvas("earthgen.refine(element, trigger);", ("uploaded",), "eg-image")
+    canvas = forms.canvas("refine", ("uploaded",), "eg-image")
     image = gr.State(None)
     with gr.Accordion("Advanced", open=False):
-        seed, randomise = _seed(0, fresh=True)
+        seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
             gsd = gr.Number(10, label="Metres a pixel of an image without a place", minimum=0.05, maximum=200_000)
             degradation = gr.Slider(0, 1, 0, step=0.05, label="How blurred or noisy the image is")
             steps = gr.Slider(1, 50, 20, step=1, label="Steps")
         with gr.Row():
             bands = gr.Textbox(label="Bands, as 4,3,2", placeholder="red, green and blue", max_length=20)
-            scale = gr.Textbox(label="Black and white, as 0,3000 or 2%,98%", placeholder="needed unless 8 bits", max_length=60)
+            scale = gr.Textbox(
+                label="Black and white, as 0,3000 or 2%,98%", placeholder="needed unless 8 bits", max_length=60
+            )
         with gr.Row():
-            day, season, clouds = _when()
+            day, season, clouds = forms.when_fields()
 
     def refine(
         text: str, fine: int, upload: dict[str, Any] | None, number: float, fresh: bool, metres: float | None,
         blurred: float, denoising: float, chosen: str, values: str, on: str, when: str, cover: float | None,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start refining the image; the job's id."""
-        with _Told():
+        with forms.Told():
             if not upload:
                 raise ArgumentError("image", "must be chosen first", None)
             asked = UpscaleRequest(
@@ -300,113 +272,21 @@ def _refine(engine: Engine, started: gr.Textbox) -> None:
                 stages=fine,
                 gsd=None if upload.get("georeferenced") else metres or None,
                 prompt=text or None,
-                date=_day(on, when, None),
+                date=forms.day_of(on, when, None),
                 clouds=None if cover is None or cover < 0 else cover / 100,
                 scale=values or None,
                 bands=chosen or None,
                 degradation=blurred,
-                seed=None if fresh else _whole("seed", number),
-                steps=_whole("steps", denoising),
+                seed=None if fresh else forms.whole("seed", number),
+                steps=forms.whole("steps", denoising),
             )
             record = engine.tasks.upscale(asked, "page")
-            return _id(record), record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
+            return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [prompt, stages, image, seed, randomise, gsd, degradation, steps, bands, scale, day, season, clouds]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([run.click, prompt.submit], refine, asked, [started, seed, used], **private)
-    canvas.uploaded(_upload, None, image, **private)
-
-
-class _Told:
-    """What is wrong with a request, as gradio shows it to the person."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            raise gr.Error(f"{name}: {first['msg']}", print_exception=False) from None
-        if isinstance(error, (ArgumentError, BusyError)):
-            raise gr.Error(str(error), print_exception=False) from None
-
-
-def _theme() -> gr.themes.Base:
-    return gr.themes.Base(
-        primary_hue="blue", neutral_hue="slate", font=_SYSTEM, font_mono=["ui-monospace", "monospace"]
-    ).set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800")
-
-
-def _seed(value: int, fresh: bool = False) -> tuple[gr.Number, gr.Checkbox]:
-    with gr.Row():
-        seed = gr.Number(value, label="Seed", precision=0, minimum=0)
-        randomise = gr.Checkbox(fresh, label="A fresh seed each time")
-    return seed, randomise
-
-
-def _when() -> tuple[gr.Textbox, gr.Dropdown, gr.Slider]:
-    day = gr.Textbox(label="Date", placeholder="YYYY-MM-DD", max_length=10)
-    season = gr.Dropdown([("any", ""), *((name, name) for name in _SEASONS)], value="", label="Season")
-    clouds = gr.Slider(-1, 100, -1, step=1, label="Cloud, %; -1 says nothing")
-    return day, season, clouds
-
-
-def _weights(names: tuple[str, ...], default: float) -> list[gr.Slider]:
-    """How strongly each condition pulls."""
-    words = {"gsd": "resolution", "coarse": "coarser level", "mask": "painted classes"}
-    with gr.Accordion("Guidance of each condition", open=False), gr.Row():
-        return [
-            gr.Slider(0, 10, 1.0 if n == "coarse" else default, step=0.5, label=words.get(n, n), min_width=120)
-            for n in names
-        ]
-
-
-def _gallery(prompt: gr.Textbox) -> None:
-    gallery = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[[s] for s in _SAMPLES], label="Ideas")
-    gallery.click(lambda row: row[0], gallery, prompt, api_visibility="private", show_progress="hidden")
-
-
-def _drawn(event: gr.EventData) -> list[Any]:
-    return list(event._data["shapes"])
-
-
-def _upload(event: gr.EventData) -> dict[str, Any] | None:
-    return dict(event._data) if event._data["id"] else None
-
-
-def _uploaded(event: gr.EventData) -> str | None:
-    return event._data["id"] or None
-
-
-def _id(record: dict[str, Any]) -> str:
-    return str(record["id"])
-
-
-def _whole(name: str, value: float | None) -> int:
-    if value is None or value != int(value):
-        raise ArgumentError(name, "must be a whole number", value)
-    return int(value)
-
-
-def _day(text: str, season: str, where: dict[str, Any] | None) -> dt.date | None:
-    """The date, or else the middle of a season in the hemisphere that is looked at."""
-    if text and text.strip():
-        try:
-            return dt.date.fromisoformat(text.strip())
-        except ValueError:
-            raise ArgumentError("date", "must be a day as YYYY-MM-DD", text) from None
-    if not season:
-        return None
-    south = where is not None and where["south"] + where["north"] < 0
-    return dt.date(_SEASON_YEAR, *_SEASONS[_SOUTH[season] if south else season])
-
-
-def _guidance(names: tuple[str, ...], given: tuple[float, ...], default: float) -> str | None:
-    """The weights as the command line writes them; None where none was touched."""
-    usual = dataclasses.asdict(Guidance.uniform(default))
-    chosen = usual | dict(zip(names, map(float, given), strict=True))
-    return None if chosen == usual else ",".join(f"{name}={value:g}" for name, value in chosen.items())
+    canvas.uploaded(forms.taken_upload, None, image, **private)
 
 
 def _compared(view: View, kind: str, value: str) -> dict[str, Any] | None:
@@ -416,7 +296,7 @@ def _compared(view: View, kind: str, value: str) -> dict[str, Any] | None:
     if kind == "coarser":
         return {"query": view.query(), "label": "four times coarser", "coarser": 2}
     if kind == "date":
-        day = _day(value, "", None)
+        day = forms.day_of(value, "", None)
         if day is None:
             raise ArgumentError("date", "must be given to compare with", value)
         return {"query": view.model_copy(update={"date": day}).query(), "label": day.isoformat(), "coarser": 0}
@@ -433,8 +313,8 @@ def _shown(view: View, compare: dict[str, Any] | None = None) -> str:
 
 def _api_generate(engine: Engine) -> Any:
     def generate(prompt: str, gsd: float = 10.0, seed: int = -1, width: int = 256, height: int = 256) -> dict[str, Any]:
-        """Start making an image; the job's record, whose progress and files are at `jobs/ID`. Seed -1 is a fresh one."""
-        with _Told():
+        """Start making an image; the job's record. Progress and files are at `jobs/ID`. Seed -1 is a fresh one."""
+        with forms.Told():
             chosen = None if seed < 0 else seed
             asked = GenerateRequest(prompt=prompt, gsd=gsd, seed=chosen, width=width, height=height)
             return engine.tasks.generate(asked, "gradio_client")

@@ -1,8 +1,8 @@
 """The server: tiles, statistics, windows, jobs and uploads over HTTP, and the page on top.
 
-Tiles are plain XYZ routes. A client that says `finer_than` is answered at once with what there is, enlarged from a coarser
-level, and may ask again; any other waits for the tile itself. Where the model has too much to do the answer is 503 with
-`Retry-After`.
+Tiles are plain XYZ routes. A client that says `finer_than` is answered at once with what there is, enlarged from a
+coarser level, and may ask again; any other waits for the tile itself. Where the model has too much to do the answer is
+503 with `Retry-After`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ from earthgen.world.world import DEEPEST
 
 log = logging.getLogger(__name__)
 
+_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "jobs.js")
 ATTRIBUTION = f"Synthetic imagery by earthgen · {CREDIT}"
 _BUSY: dict[int | str, dict[str, Any]] = {
     503: {"description": "Busy; `Retry-After` says for how many seconds."},
@@ -113,6 +115,12 @@ def create_app(settings: Settings, pipe: Any = None, page: bool = True) -> Any:
     _tile_routes(app, engine)
     _work_routes(app, engine)
     _document(app)
+    scripts = b"\n".join((STATIC / name).read_bytes() for name in _SCRIPTS)
+
+    @app.get("/canvas.js", include_in_schema=False)
+    def script() -> Response:
+        return Response(scripts, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
     app.mount("/canvas", StaticFiles(directory=STATIC), name="canvas")
     if page:
         from earthgen.app.page import mount
@@ -166,11 +174,11 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
         for part in chain(world, z, x, y) if found is None or found.level < least else ():
             if found is not None and part.z <= found.level:
                 continue
-            await engine.ask((world.request.key, part), lambda part=part: world.tile(*part), request, deadline)
+            await engine.ask((world.request.key, part), partial(world.tile, *part), request, deadline)
             if (found := await run_in_threadpool(worlds.preview, world, z, x, y)) is not None and found.level >= least:
                 break
         if found is None or found.level < least:  # the cache keeps nothing
-            image = await engine.ask((world.request.key, z, x, y), lambda: world.tile(z, x, y), request, deadline)
+            image = await engine.ask((world.request.key, z, x, y), partial(world.tile, z, x, y), request, deadline)
         else:
             image = found.image
         level = z if found is None else found.level
@@ -214,7 +222,7 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
         for at in frame(asked).tiles():
             for part in chain(world, *at.wrapped):
                 if (found := worlds.preview(world, *part)) is None or found.level < part.z:
-                    await engine.ask((world.request.key, part), lambda part=part: world.tile(*part), request, deadline)
+                    await engine.ask((world.request.key, part), partial(world.tile, *part), request, deadline)
         image = await engine.ask(object(), lambda: read(world, grid, lambda _: None), request, deadline)
         return image, asked, gsd
 

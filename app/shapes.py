@@ -1,7 +1,7 @@
 """What is drawn on a canvas, boxes, polygons and strokes of a brush with their classes, as what the model takes.
 
-Coordinates are *canvas units*: on the world's map those of web mercator's level 0 (0 to 256, from the north-west), on an
-image its pixels. x to the right, y down, angles in degrees clockwise.
+Coordinates are *canvas units*: on the world's map those of web mercator's level 0 (0 to 256, from the north-west), on
+an image its pixels. x to the right, y down, angles in degrees clockwise.
 """
 
 from __future__ import annotations
@@ -84,14 +84,20 @@ def to_geojson(shapes: Sequence[Shape]) -> dict[str, Any]:
             return np.stack([points[:, 0] / 256 * 360 - 180, lat], 1)
 
         geometry = shapely.transform(shapely.segmentize(outline, 0.5), projected)
-        feature = {"type": "Feature", "properties": {"prompt": shape.label}, "geometry": shapely.geometry.mapping(geometry)}
+        feature = {
+            "type": "Feature",
+            "properties": {"prompt": shape.label},
+            "geometry": shapely.geometry.mapping(geometry),
+        }
         features.append(feature)
     return {"type": "FeatureCollection", "features": features}
 
 
 def boxes(shapes: Sequence[Shape], height: int, width: int) -> tuple[Box, ...]:
     """The boxes among shapes on an image, as objects; those that lie beside it are left out."""
-    drawn = [Box(s.label, s.x, s.y, s.width, s.height, s.angle) for s in shapes if s.kind == "box" and s.label and not s.redo]
+    drawn = [
+        Box(s.label, s.x, s.y, s.width, s.height, s.angle) for s in shapes if s.kind == "box" and s.label and not s.redo
+    ]
     return tuple(box for box in drawn if box.overlaps(height, width))
 
 

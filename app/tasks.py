@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,7 +128,13 @@ class Tasks:
         if source is not None and anew is not None:
             given["known"], given["known_mask"], source = source, ~anew, None
         conditions = Conditions(
-            text=asked.prompt, gsd=asked.gsd, lat=asked.lat, lon=asked.lon, date=asked.date, cloud_cover=asked.clouds, **given
+            text=asked.prompt,
+            gsd=asked.gsd,
+            lat=asked.lat,
+            lon=asked.lon,
+            date=asked.date,
+            cloud_cover=asked.clouds,
+            **given,
         )
         conditions.check_size(height, width)
         if asked.lat is not None and asked.lon is not None and asked.gsd is not None:
@@ -245,7 +250,9 @@ def frame(asked: ExportRequest) -> Window:
 def export_grid(asked: ExportRequest) -> tuple[Grid, float]:
     """Where the pixels of an export lie, and their GSD in the middle, metres."""
     window = frame(asked)
-    lat, lon = (float(n) for n in pixel_to_position(asked.zoom, window.top + window.height / 2, window.left + window.width / 2))
+    lat, lon = (
+        float(n) for n in pixel_to_position(asked.zoom, window.top + window.height / 2, window.left + window.width / 2)
+    )
     gsd = mercator_gsd(asked.zoom, lat)
     if asked.utm:  # of as many pixels of the ground's own size around the same centre
         return Grid.around(lat, lon, gsd, window.shape), gsd

@@ -1,7 +1,7 @@
 """Images from outside: told by their first bytes, measured before they are decoded, and written anew.
 
-Nothing of a file is kept but its pixels and, of a GeoTIFF, its place, nodata and the meaning of its bands. Names are made
-here; the sender's are never used.
+Nothing of a file is kept but its pixels and, of a GeoTIFF, its place, nodata and the meaning of its bands. Names are
+made here; the sender's are never used.
 """
 
 from __future__ import annotations

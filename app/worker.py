@@ -35,7 +35,7 @@ class CancelledError(EarthgenError):
 
 
 class Job(Protocol):
-    """A long work. `run` must not raise; it calls `breathe` often, which raises `CancelledError` when the server ends."""
+    """A long work. `run` does not raise. It calls `breathe` often, which raises `CancelledError` if the server ends."""
 
     @property
     def client(self) -> str: ...

@@ -192,7 +192,6 @@ class Worlds:
         return self.cache.get(tile_key(world.request.key, z, y, x))  # as `World` keeps it
 
 
-
 def levels(world: World) -> list[int]:
     """Those that are made one from the other, and before them those of the coarse map."""
     made = range(world.base_level, world.deepest + 1, CASCADE_STEP)

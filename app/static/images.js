@@ -44,7 +44,7 @@
     place.map = map;
   };
 
-  eg.refine = (element, trigger) => {
+  eg.refine = (element, props, trigger) => {
     const place = element.querySelector(".eg-map");
     if (!place || place.dataset.made) return;
     place.dataset.made = "yes";

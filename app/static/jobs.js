@@ -8,7 +8,7 @@
   const write = (ids) => { try { localStorage.setItem(KEY, JSON.stringify(ids.slice(0, KEPT))); } catch { /* private windows */ } };
   const time = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
 
-  eg.jobs = (element, props, watch) => {
+  eg.jobs = (element, props, trigger, watch) => {
     const panel = element.querySelector(".eg-jobs");
     if (!panel || panel.dataset.made) return;
     panel.dataset.made = "yes";
@@ -85,4 +85,5 @@
     watch("value", () => { if (props.value) add(props.value); });
     poll();
   };
+  eg.ready = true; // the last of the scripts
 })();

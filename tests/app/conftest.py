@@ -102,3 +102,58 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+class Visit:
+    """A page, and all that it complained of."""
+
+    def __init__(self, browser: Any, server: Server, **options: Any) -> None:
+        self.server, self.wrong = server, []
+        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+        self.context.set_default_timeout(PATIENCE)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda m: m.type in ("error", "warning") and self.wrong.append(f"{m.type}: {m.text}"))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", self._asked)
+        self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status} {r.url}"))
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.server.url + "/", "data:", "blob:")):
+            self.wrong.append(f"asked for {request.url}")
+
+    def open(self, link: str = "") -> Any:
+        self.page.goto(f"{self.server.url}/{link}")
+        self.page.wait_for_selector(".eg-map.leaflet-container")
+        self.sharp()
+        return self.page
+
+    def sharp(self) -> None:
+        """Wait until no tile is a preview any more."""
+        self.page.wait_for_function("document.querySelector('.eg-map').dataset.left === '0'", timeout=PATIENCE)
+
+    def tab(self, name: str) -> Any:
+        self.page.get_by_role("tab", name=name).click()
+        panel = self.page.get_by_role("tabpanel").filter(visible=True)
+        panel.locator(".eg-map.leaflet-container").wait_for()
+        return panel
+
+    def done(self) -> Any:
+        """The newest work, once it is done."""
+        row = self.page.locator(".eg-jobs li").first
+        row.and_(self.page.locator("[data-state=done]")).wait_for(timeout=2 * PATIENCE)
+        return row
+
+
+@pytest.fixture
+def visitor(browser: Any, server: Server) -> Callable[..., Visit]:
+    """Makes visits, with options of a browser's context."""
+    return lambda **options: Visit(browser, server, **options)
+
+
+@pytest.fixture
+def visit(visitor: Any, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A visit that nothing may go wrong in."""
+    made = visitor(**getattr(request, "param", {}))
+    yield made
+    made.context.close()
+    assert made.wrong == []

@@ -39,7 +39,7 @@ def test_user_and_password_are_asked_for_everywhere(settings: Settings, pipe: An
 def test_too_much_is_refused(settings: Settings, pipe: Any, routes: Any) -> None:
     with routes(dataclasses.replace(settings, upload_bytes=1000), pipe) as client:
         assert client.post("/uploads", content=b"x" * 1001).status_code == 413
-        assert client.post("/uploads", content=(b"x" * 400 for _ in range(3))).status_code == 413  # of no said length
+        assert client.post("/uploads", content=(b"x" * 400 for _ in range(3))).status_code == 411
         assert client.post("/uploads", content=b"x" * 900).status_code == 422
         assert client.post("/regions", content=b" " * (3 << 20)).status_code == 413
         assert client.post("/uploads", headers={"Content-Length": "-1"}).status_code == 413
@@ -63,7 +63,14 @@ def test_the_bucket_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"user": "me"}, {"password": "x"}, {"user": "a:b", "password": "x"}, {"user": "a", "password": ""}, {"port": 70000}]
+    "wrong",
+    [
+        {"user": "me"},
+        {"password": "x"},
+        {"user": "a:b", "password": "x"},
+        {"user": "a", "password": ""},
+        {"port": 70000},
+    ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
@@ -71,6 +78,13 @@ def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
 
 
 def test_gradios_own_files_and_uploads_are_not_reached(client: Any) -> None:
-    for path in ("upload", "file=/etc/passwd", "proxy=http://127.0.0.1/", "monitoring", "../gradio_api/upload", "vibe-edit"):
+    for path in (
+        "upload",
+        "file=/etc/passwd",
+        "proxy=http://127.0.0.1/",
+        "monitoring",
+        "../gradio_api/upload",
+        "vibe-edit",
+    ):
         assert client.post(f"/gradio_api/{path}").status_code in (404, 405)
         assert client.get(f"/gradio_api/{path}").status_code == 404

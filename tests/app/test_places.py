@@ -11,7 +11,13 @@ from earthgen.app.places import coordinates, find
 
 @pytest.mark.parametrize(
     ("text", "name", "country"),
-    [("zurich", "Zürich", "CH"), ("Paris", "Paris", "FR"), ("york, us", "New York City", "US"), ("sao paulo", "São Paulo", "BR")],
+    [
+        ("zurich", "Zürich", "CH"),
+        ("Paris", "Paris", "FR"),
+        ("york, gb", "York", "GB"),
+        ("york c", "New York City", "US"),
+        ("sao paulo", "São Paulo", "BR"),
+    ],
 )
 def test_names_are_found_without_accents_and_by_population(text: str, name: str, country: str) -> None:
     first = find(text)[0]

@@ -19,7 +19,9 @@ small = st.floats(1, 40)
 
 
 @given(x=st.floats(60, 180), y=st.floats(60, 180), width=small, height=small, angle=st.floats(-180, 180))
-def test_a_box_on_the_map_is_a_region_of_its_corners(x: float, y: float, width: float, height: float, angle: float) -> None:
+def test_a_box_on_the_map_is_a_region_of_its_corners(
+    x: float, y: float, width: float, height: float, angle: float
+) -> None:
     shape = Shape(kind="box", label="sand", x=x, y=y, width=width, height=height, angle=angle)
     assert shape.outline().area == pytest.approx(width * height)
     collection = shapes.to_geojson([shape])

@@ -33,7 +33,9 @@ def encoded(kind: str, image: Any = PIXELS, **options: Any) -> bytes:
 def tiff(values: Any, **options: Any) -> bytes:
     with MemoryFile() as memory:
         count, height, width = values.shape
-        with memory.open(driver="GTiff", count=count, height=height, width=width, dtype=values.dtype, **options) as target:
+        with memory.open(
+            driver="GTiff", count=count, height=height, width=width, dtype=values.dtype, **options
+        ) as target:
             target.write(values)
         return bytes(memory.read())
 
@@ -44,10 +46,18 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 def png_of_size(width: int, height: int) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", head)
+        + png_chunk(b"IDAT", zlib.compress(b""))
+        + png_chunk(b"IEND", b"")
+    )
 
 
-VRT = b"<VRTDataset rasterXSize='8' rasterYSize='8'><VRTRasterBand dataType='Byte' band='1'><SimpleSource><SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+VRT = (
+    b"<VRTDataset rasterXSize='8' rasterYSize='8'><VRTRasterBand dataType='Byte' band='1'><SimpleSource>"
+    b"<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+)
 HOSTILE = {
     "empty": b"",
     "text": b"hello",

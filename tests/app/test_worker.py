@@ -57,7 +57,7 @@ def test_turns_go_around_and_keep_each_clients_order(clients: list[str]) -> None
     turns = Turns()
     for n, client in enumerate(clients):
         turns.add(client, (client, n))
-    order = [item for item in iter(turns.next, None)]
+    order = list(iter(turns.next, None))
     assert sorted(order) == sorted((c, n) for n, c in enumerate(clients))
     for client in "abc":
         numbers = [n for c, n in order if c == client]
@@ -120,7 +120,7 @@ def test_jobs_let_waiting_units_in_at_each_step(worker: Worker) -> None:
         worker.ask(n, lambda n=n: order.append(n), "b")
     held.go.set()
     assert job.done.wait(10)
-    assert order == [0, ("a", 0), 1, ("a", 1), ("a", 2)]
+    assert order == [("a", 0), 0, ("a", 1), 1, ("a", 2)]
 
 
 def test_jobs_of_clients_take_turns_and_too_many_are_refused(worker: Worker) -> None:

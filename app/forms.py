@@ -1,0 +1,137 @@
+"""Parts of the page that its tabs share: canvases, fields, and what becomes of what is typed into them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from earthgen.app.worker import BusyError
+from earthgen.conditions import Guidance
+from earthgen.errors import ArgumentError
+
+_SYSTEM = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_CANVAS = """<div class="eg-canvas {kind}"><div class="eg-above"></div><div class="eg-map" tabindex="0"></div>
+<div class="eg-below"></div></div>"""
+_SEASONS = {"spring": (4, 15), "summer": (7, 15), "autumn": (10, 15), "winter": (1, 15)}
+_SOUTH = {"spring": "autumn", "summer": "winter", "autumn": "spring", "winter": "summer"}
+_SEASON_YEAR = 2024
+WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "coarse")
+IMAGE_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask")
+_SAMPLES = [
+    "a river through farmland",
+    "a dense residential area",
+    "a harbour with boats",
+    "a forest with a lake",
+    "a desert with dunes",
+    "snow on mountains",
+    "an airport with a runway",
+    "an industrial area by a river",
+]
+
+
+def script(name: str, events: tuple[str, ...] = ()) -> str:
+    """What sets a canvas up, once `canvas.js` is there. Gradio knows the events by their names in it."""
+    ready = "window.earthgen && window.earthgen.ready"
+    call = f"window.earthgen.{name}(element, props, trigger, watch, {list(events)})"
+    return f"const go = () => {{ if ({ready}) {call}; else setTimeout(go, 20); }}; go();"
+
+
+def canvas(name: str, events: tuple[str, ...], kind: str = "", value: Any = None) -> gr.HTML:
+    """A canvas that a script draws: its value is what Python says, its events what the person does."""
+    template = _CANVAS.format(kind=kind)
+    return gr.HTML(value, html_template=template, js_on_load=script(name, events), apply_default_css=False)
+
+
+class Told:
+    """What is wrong with a request, as gradio shows it to the person."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise gr.Error(f"{name}: {first['msg']}", print_exception=False) from None
+        if isinstance(error, (ArgumentError, BusyError)):
+            raise gr.Error(str(error), print_exception=False) from None
+
+
+def theme() -> gr.themes.Base:
+    """Calm, with the system's own fonts."""
+    return gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", font=_SYSTEM, font_mono=["ui-monospace", "monospace"]
+    ).set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800")
+
+
+def seed_fields(value: int, fresh: bool = False) -> tuple[gr.Number, gr.Checkbox]:
+    """A seed, and whether to take a fresh one."""
+    with gr.Row():
+        seed = gr.Number(value, label="Seed", precision=0, minimum=0)
+        randomise = gr.Checkbox(fresh, label="A fresh seed each time")
+    return seed, randomise
+
+
+def when_fields() -> tuple[gr.Textbox, gr.Dropdown, gr.Slider]:
+    """A date, or a season in its place, and cloud."""
+    day = gr.Textbox(label="Date", placeholder="YYYY-MM-DD", max_length=10)
+    season = gr.Dropdown([("any", ""), *((name, name) for name in _SEASONS)], value="", label="Season")
+    clouds = gr.Slider(-1, 100, -1, step=1, label="Cloud, %; -1 says nothing")
+    return day, season, clouds
+
+
+def weight_fields(names: tuple[str, ...], default: float) -> list[gr.Slider]:
+    """How strongly each condition pulls."""
+    words = {"gsd": "resolution", "coarse": "coarser level", "mask": "painted classes"}
+    with gr.Accordion("Guidance of each condition", open=False), gr.Row():
+        return [
+            gr.Slider(0, 10, 1.0 if n == "coarse" else default, step=0.5, label=words.get(n, n), min_width=120)
+            for n in names
+        ]
+
+
+def gallery(prompt: gr.Textbox) -> None:
+    """Sentences to begin with."""
+    shown = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[[s] for s in _SAMPLES], label="Ideas")
+    shown.click(lambda row: row[0], shown, prompt, api_visibility="private", show_progress="hidden")
+
+
+def drawn_shapes(event: gr.EventData) -> list[Any]:
+    """What was drawn on a canvas."""
+    return list(event._data["shapes"])
+
+
+def taken_upload(event: gr.EventData) -> dict[str, Any] | None:
+    """The image that was uploaded to a canvas; None where it was removed."""
+    return dict(event._data) if event._data["id"] else None
+
+
+def whole(name: str, value: float | None) -> int:
+    """A field's number. Raises `ArgumentError` for one that is not whole."""
+    if value is None or value != int(value):
+        raise ArgumentError(name, "must be a whole number", value)
+    return int(value)
+
+
+def day_of(text: str, season: str, where: dict[str, Any] | None) -> dt.date | None:
+    """The date, or else the middle of a season in the hemisphere that is looked at."""
+    if text and text.strip():
+        try:
+            return dt.date.fromisoformat(text.strip())
+        except ValueError:
+            raise ArgumentError("date", "must be a day as YYYY-MM-DD", text) from None
+    if not season:
+        return None
+    south = where is not None and where["south"] + where["north"] < 0
+    return dt.date(_SEASON_YEAR, *_SEASONS[_SOUTH[season] if south else season])
+
+
+def guidance_of(names: tuple[str, ...], given: tuple[float, ...], default: float) -> str | None:
+    """The weights as the command line writes them; None where none was touched."""
+    usual = dataclasses.asdict(Guidance.uniform(default))
+    chosen = usual | dict(zip(names, map(float, given), strict=True))
+    return None if chosen == usual else ",".join(f"{name}={value:g}" for name, value in chosen.items())

@@ -1,0 +1,88 @@
+"""Other people's clients: GDAL's XYZ driver, gradio's client, and one that tries everything (schemathesis)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+pytestmark = pytest.mark.slow
+
+
+def test_gdal_reads_the_tiles(server: Any) -> None:
+    """GDAL's WMS driver in its TMS mode, as QGIS asks XYZ tiles."""
+    top = 20037508.342789244
+    description = f"""<GDAL_WMS><Service name="TMS">
+        <ServerUrl>{server.url}/tiles/${{z}}/${{x}}/${{y}}.png?seed=3&amp;steps=1</ServerUrl></Service>
+        <DataWindow><UpperLeftX>{-top}</UpperLeftX><UpperLeftY>{top}</UpperLeftY><LowerRightX>{top}</LowerRightX>
+        <LowerRightY>{-top}</LowerRightY><TileLevel>18</TileLevel><TileCountX>1</TileCountX><TileCountY>1</TileCountY>
+        <YOrigin>top</YOrigin></DataWindow><Projection>EPSG:3857</Projection><BlockSizeX>256</BlockSizeX>
+        <BlockSizeY>256</BlockSizeY><BandsCount>3</BandsCount></GDAL_WMS>"""
+    with rasterio.open(description) as source:
+        assert source.crs.to_epsg() == 3857 and source.overviews(1)
+        side = source.width // 2**6
+        window = Window(33 * side, 22 * side, side, side)  # the tile 6/33/22
+        read = source.read(window=window, out_shape=(3, 256, 256))
+    from earthgen.app.worlds import View
+
+    world = server.engine.worlds.open(View(seed=3, steps=1))
+    assert (np.moveaxis(read, 0, 2) == world.tile(6, 33, 22)).all()
+
+
+def test_gradios_client_starts_works(server: Any) -> None:
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(server.url, verbose=False)
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/generate"]
+    record = client.predict("a lake", 10.0, 4, 64, 64, api_name="/generate")
+    assert record["about"]["seed"] == 4
+    while server.engine.jobs.record(record["id"])["state"] in ("waiting", "running"):
+        time.sleep(0.1)
+    assert server.engine.jobs.record(record["id"])["state"] == "done"
+
+
+def test_two_thousand_malformed_requests(client: Any, tmp_path: Path) -> None:
+    """No answer of 500, and nothing written outside the folders of the server."""
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
+    import hypothesis
+
+    app = client.app.app
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    count, bad = 0, []
+    operations = [result.ok() for result in schema.get_all_operations()]
+    each = -(-2000 // len(operations))
+    from schemathesis.generation import GenerationMode
+
+    for operation in operations:
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+            @hypothesis.settings(
+                max_examples=each, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+            )
+            @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                nonlocal count
+                count += 1
+                arguments = case.as_transport_kwargs()
+                arguments.pop("cookies", None)
+                answer = client.request(
+                    arguments["method"],
+                    arguments["url"],
+                    params=arguments.get("params"),
+                    json=arguments.get("json"),
+                    content=arguments.get("data") if isinstance(arguments.get("data"), (bytes, str)) else None,
+                )
+                if answer.status_code >= 500 and answer.status_code != 503:
+                    bad.append((arguments, answer.text[:200]))
+
+            try:
+                check()
+            except hypothesis.errors.Unsatisfiable:
+                continue  # there is no way to be wrong, as without arguments
+    assert bad == []
+    assert count >= 1000
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "tiles"}

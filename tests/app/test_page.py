@@ -1,0 +1,260 @@
+"""The page in a real browser: each tab's main path by click and key, a silent console, nobody else asked."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image as Picture
+
+pytestmark = pytest.mark.slow
+
+
+def at(place: Any, point: tuple[float, float]) -> tuple[float, float]:
+    """Where a point of a map is now: pages scroll."""
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    return box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"]
+
+
+def drag(place: Any, *points: tuple[float, float]) -> None:
+    mouse = place.page.mouse
+    mouse.move(*at(place, points[0]))
+    mouse.down()
+    for point in points[1:]:
+        mouse.move(*at(place, point), steps=4)
+    mouse.up()
+
+
+def view(page: Any) -> dict[str, float]:
+    match = re.search(r"at=([\d.]+)/(-?[\d.]+)/(-?[\d.]+)", page.url)
+    assert match, page.url
+    return dict(zip(("zoom", "lat", "lon"), map(float, match.groups()), strict=True))
+
+
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "field.png"
+    Picture.fromarray(np.random.default_rng(0).integers(60, 200, (32, 48, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_exploring_by_click(visit: Any) -> None:
+    page = visit.open("#at=6/46.5/8&steps=1")
+    panel = page.get_by_role("tabpanel").filter(visible=True)
+    panel.get_by_label("What there is to see").fill("sand")
+    panel.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**prompt=sand**")
+    visit.sharp()
+    panel.get_by_label("Find a place").fill("zuri")
+    page.get_by_role("option", name="Zürich, CH").click()
+    page.wait_for_url(re.compile("at=10/47.3"))
+    visit.sharp()
+    tiles = page.locator(".eg-map .leaflet-tile")
+    assert {tile.get_attribute("data-level") for tile in tiles.all()} == {"10"}
+
+
+def test_drawing_regions_by_click(visit: Any) -> None:
+    page = visit.open("#at=6/46.5/8&steps=1")
+    place = page.locator(".eg-map").first
+    bar = page.get_by_role("toolbar").first
+    bar.get_by_role("button", name="Box").click()
+    drag(place, (0.3, 0.3), (0.5, 0.5))
+    bar.get_by_role("button", name="Polygon").click()
+    for x, y in ((0.6, 0.3), (0.8, 0.3), (0.7, 0.5)):
+        page.mouse.click(*at(place, (x, y)))
+    bar.get_by_role("button", name="Finish").click()
+    bar.get_by_label("What the region should be").fill("a lake")
+    bar.get_by_role("button", name="Brush").click()
+    drag(place, (0.3, 0.7), (0.5, 0.8), (0.7, 0.7))
+    shapes = page.locator(".eg-shapes").first.get_by_role("listitem")
+    assert shapes.count() == 3
+    page.get_by_label("Angle of shape 1").fill("30")
+    page.get_by_label("Angle of shape 1").press("Tab")
+    page.get_by_label("Remove shape 2").click()
+    assert shapes.count() == 2
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_url("**regions=**")
+    visit.sharp()
+    name = re.search("regions=([0-9a-f]{32})", page.url)
+    assert name
+    features = page.request.get(f"{visit.server.url}/regions/{name[1]}").json()["features"]
+    assert [f["properties"]["prompt"] for f in features] == ["a forest", "a lake"]
+
+
+def test_exploring_by_key(visit: Any) -> None:
+    page = visit.open("#at=6/46.5/8&steps=1")
+    place = page.locator(".eg-map").first
+    place.focus()
+    place.press("ArrowRight")
+    page.wait_for_function("!location.hash.includes('/8.0')")
+    place.press("-")
+    page.wait_for_url("**at=5/**")
+    bar = page.get_by_role("toolbar").first
+    bar.get_by_role("button", name="Box").focus()
+    page.keyboard.press("Enter")
+    place.focus()
+    place.press("Enter")
+    for key in ("ArrowRight", "ArrowDown"):
+        place.press(key)
+        page.wait_for_timeout(600)
+    place.press("Enter")
+    assert page.locator(".eg-shapes").first.get_by_role("listitem").count() == 1
+    search = page.get_by_label("Find a place").first
+    search.fill("-33.9, 18.4")
+    search.press("Enter")
+    page.wait_for_url(re.compile("at=10/-33.9"))
+    page.get_by_label("What there is to see").first.focus()
+    page.keyboard.type("snow")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**prompt=snow**")
+    visit.sharp()
+
+
+def test_a_link_opens_the_same_view(visit: Any, visitor: Any) -> None:
+    page = visit.open("#at=4/20/30&seed=77&steps=1&prompt=a+desert")
+    assert page.get_by_label("What there is to see").first.input_value() == "a desert"
+    assert "77" in page.get_by_text("Seed used").first.inner_text()
+    assert view(page) == pytest.approx({"zoom": 4, "lat": 20, "lon": 30}, abs=0.2)
+    other = visitor()
+    again = other.open(page.url.partition("/")[2].partition("/")[2].partition("/")[2])
+    assert view(again) == pytest.approx(view(page), abs=0.2) and "seed=77" in again.url
+    other.context.close()
+    assert other.wrong == []
+
+
+def test_a_fresh_seed_is_used_and_shown(visit: Any) -> None:
+    page = visit.open("#at=3/20/30&steps=1")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.get_by_label("A fresh seed each time").first.check()
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_url(re.compile("seed=[0-9]+"))
+    seed = re.search("seed=([0-9]+)", page.url)
+    assert seed
+    page.get_by_text(seed[1]).first.wait_for()
+    visit.sharp()
+
+
+def test_comparing_two_seeds(visit: Any) -> None:
+    page = visit.open("#at=8/46.5/8&steps=1")
+    page.get_by_role("button", name="Compare").first.click()
+    page.get_by_label("another seed").check()
+    slider = page.get_by_label("Compare: left and right").first
+    slider.wait_for()
+    visit.sharp()
+    pane = page.locator(".leaflet-compare-pane").first
+    before = pane.evaluate("pane => pane.style.clip")
+    slider.focus()
+    slider.press("ArrowRight")
+    assert pane.evaluate("pane => pane.style.clip") != before
+    assert page.get_by_text("seed 1", exact=True).is_visible()
+
+
+def test_exporting_what_is_on_the_screen(visit: Any) -> None:
+    page = visit.open("#at=4/46.5/8&steps=1&seed=5")
+    page.get_by_role("button", name="Export what is on the screen").click()
+    row = visit.done()
+    with page.expect_download() as download:
+        row.get_by_role("link", name=re.compile("tif$")).click()
+    with rasterio.open(download.value.path()) as source:
+        assert source.crs.to_epsg() == 3857 and source.width == pytest.approx(1120, abs=80)
+        assert source.transform.a == pytest.approx(156543.034 / 16, rel=1e-4)
+
+
+def test_generating_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None:
+    page = visit.open("#at=2/0/0")
+    panel = visit.tab("Generate")
+    panel.get_by_label("What there is to see").fill("a lake")
+    bar = panel.get_by_role("toolbar")
+    bar.get_by_role("button", name="Box").click()
+    drag(panel.locator(".eg-map"), (0.45, 0.45), (0.55, 0.55))
+    page.wait_for_timeout(500)
+    panel.get_by_role("button", name="Run", exact=True).click()
+    page.locator(".eg-jobs li").first.wait_for()
+    page.reload()
+    row = visit.done()
+    assert row.get_by_role("img").count() == 1
+    item = page.request.get(
+        f"{visit.server.url}/{row.get_by_role('link', name=re.compile('json$')).get_attribute('href')}"
+    )
+    assert "building" in item.text()
+
+
+def test_generating_by_key_and_cancelling(visit: Any) -> None:
+    page = visit.open("#at=2/0/0")
+    page.get_by_role("tab", name="Explore").focus()
+    page.keyboard.press("ArrowRight")
+    panel = visit.tab("Generate")
+    panel.get_by_role("button", name="Advanced").press("Enter")
+    panel.get_by_label("number input for Images").fill("8")
+    panel.get_by_label("number input for Images").press("Tab")
+    panel.get_by_label("What there is to see").fill("sand")
+    panel.get_by_label("What there is to see").press("Enter")
+    row = page.locator(".eg-jobs li").first
+    row.get_by_role("button", name="Cancel").press("Enter")
+    row.and_(page.locator("[data-state=cancelled]")).wait_for()
+
+
+def test_inpainting(visit: Any, tmp_path: Path) -> None:
+    page = visit.open("#at=2/0/0")
+    panel = visit.tab("Generate")
+    panel.get_by_label("Start from an image").set_input_files(image(tmp_path))
+    panel.get_by_text("48 × 32 px").wait_for()
+    panel.get_by_role("button", name="Paint anew").click()
+    drag(panel.locator(".eg-map"), (0.5, 0.5), (0.52, 0.5))
+    assert panel.get_by_text("made anew").is_visible()
+    page.wait_for_timeout(500)
+    panel.get_by_role("button", name="Run", exact=True).click()
+    row = visit.done()
+    link = row.get_by_role("link", name=re.compile("json$")).get_attribute("href")
+    assert "known" in page.request.get(f"{visit.server.url}/{link}").text()
+
+
+def test_refining_an_image_and_comparing(visit: Any, tmp_path: Path) -> None:
+    page = visit.open("#at=2/0/0")
+    panel = visit.tab("Super-resolve")
+    panel.get_by_label("Image to refine").set_input_files(image(tmp_path))
+    panel.get_by_text("48 × 32 px").wait_for()
+    panel.get_by_role("button", name="Run", exact=True).press("Enter")
+    row = visit.done()
+    png = page.request.get(
+        f"{visit.server.url}/{row.get_by_role('link', name=re.compile('png$')).last.get_attribute('href')}"
+    )
+    with Picture.open(io.BytesIO(png.body())) as made:
+        assert made.size == (192, 128)
+    panel.get_by_label("Compare: left and right").wait_for()
+
+
+def test_what_is_wrong_is_said(visitor: Any, tmp_path: Path) -> None:
+    visit = visitor()
+    page = visit.open("#at=2/0/0")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.get_by_label("Date").first.fill("tomorrow")
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.get_by_text("must be a day as YYYY-MM-DD").first.wait_for()
+    panel = visit.tab("Super-resolve")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    panel.get_by_label("Image to refine").set_input_files(broken)
+    panel.get_by_text("must be a PNG, a JPEG or a GeoTIFF").wait_for()
+    visit.context.close()
+
+
+@pytest.mark.parametrize(
+    "visit",
+    [{"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}],
+    indirect=True,
+    ids=["dark", "phone"],
+)
+def test_in_the_dark_and_on_a_phone(visit: Any) -> None:
+    page = visit.open("#at=3/20/30&steps=1")
+    for name in ("Explore", "Generate", "Super-resolve"):
+        panel = visit.tab(name)
+        assert panel.get_by_role("button", name="Run", exact=True).is_visible()
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0  # nothing to scroll sideways
