@@ -71,7 +71,7 @@ class Canvas:
     """Samples x_{k+1} = x_k + (σ_{k+1} - σ_k) v(x_k, σ_k) on an unbounded plane.
 
     Of order 2 (Adams and Bashforth), the velocity before continues the line, v_k + r/2 (v_k - v_{k-1}) with r the ratio
-    of the two steps: as many evaluations, and 6 steps of the world give what 20 give without (`order`).
+    of the two steps: as many evaluations, and 6 steps of a world are as good as 20 of order 1.
 
     The same bytes come out for a latent whatever window it is asked in, in any order, from any thread or process,
     with or without what a store has kept (`MultiDiffusion` excepted). For that the network is only ever called on

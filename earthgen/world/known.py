@@ -55,9 +55,9 @@ Mask = NDArray[np.bool_]
 Pixels = tuple[Image, Mask]
 """uint8 (height, width, 3), and which of them are known, (height, width); what the others hold means nothing."""
 
-_NARROW, _WIDE = 3, 12
+_NARROW, _WIDE = 3, (12, 4)
 """Coarser pixels that the Gaussians reach by which colours around a raster are brought towards its own."""
-REACH = _NARROW + _WIDE
+REACH = sum(_NARROW + reach for reach in _WIDE)
 _LEAST = 1e-6
 """Of a weight that is divided by."""
 _OUTLINE = 33
@@ -300,12 +300,12 @@ class KnownImagery:
     def blended(self, pixels: Callable[[Window], Image], window: Window) -> Image:
         """A window with known colours in their place, and those around it brought to meet them.
 
-            b = a k + (1 - a) (c + w G em / G e),    w = min(1, 2 G a),    e = g a · g (1 - a),
-            m = g ak / g a - g (1 - a)c / g (1 - a)
+            c' = c + min(1, 2 G a) G em / G e,    e = g a · g (1 - a),    m = g ak / g a - g (1 - a)c / g (1 - a)
 
         c is what `pixels` gives of it, k and a the mean of what is known of each pixel and which part of it that is, g
-        and G a narrow and a wide Gaussian. So m is how far colours jump where what is known ends (there e is large);
-        by as much those outside are moved there, and ever less farther out. A function of each place alone.
+        and G a narrow and a wider Gaussian. So m is how far colours jump where what is known ends (there e is large);
+        by as much those outside are moved there, and ever less farther out. Once with a wide G, for the colours of the
+        whole, then with a narrower one, for what changes along its edge. A function of each place alone.
         """
         wide = window.grown(REACH)
         found = self._shares(wide)
@@ -314,11 +314,12 @@ class KnownImagery:
         colour, share = found
         image, share = pixels(wide).astype(np.float64), share[..., None]
         inside, outside = _smooth(share, _NARROW), _smooth(1 - share, _NARROW)
-        jump = _smooth(share * colour, _NARROW) / np.maximum(inside, _LEAST)
-        jump -= _smooth((1 - share) * image, _NARROW) / np.maximum(outside, _LEAST)
-        edge = inside * outside
-        offset = _smooth(edge * jump, _WIDE) / np.maximum(_smooth(edge, _WIDE), _LEAST)
-        result = share * colour + (1 - share) * (image + np.minimum(1, 2 * _smooth(share, _WIDE)) * offset)
+        edge, known = inside * outside, _smooth(share * colour, _NARROW) / np.maximum(inside, _LEAST)
+        for reach in _WIDE:
+            jump = known - _smooth((1 - share) * image, _NARROW) / np.maximum(outside, _LEAST)
+            offset = _smooth(edge * jump, reach) / np.maximum(_smooth(edge, reach), _LEAST)
+            image = image + np.minimum(1, 2 * _smooth(share, reach)) * offset
+        result = share * colour + (1 - share) * image
         return np.rint(result[REACH:-REACH, REACH:-REACH].clip(0, 255)).astype(np.uint8)
 
     def laid(self, pixels: Callable[[Window], Image], window: Window) -> Image:
