@@ -36,13 +36,15 @@ RULES = {"building": {"density": 3000, "length": [4, 12]}, "ship": {"density": 1
 
 
 class Strict:
-    """Rejects three in five of the images, by their pixels."""
+    """Rejects three in four of the images, by their pixels."""
 
     def judge(self, images: Sequence[NDArray[np.uint8]], conditions: Sequence[Conditions]) -> list[Verdict]:
         verdicts = []
         for image in images:
-            score = zlib.crc32(image.tobytes()) % 100 / 100
-            verdicts.append(Verdict(score >= 0.6, {"luck": score}, None if score >= 0.6 else f"luck {score} below 0.6"))
+            score = zlib.crc32(image.tobytes(), 2) % 100 / 100
+            verdicts.append(
+                Verdict(score >= 0.75, {"luck": score}, None if score >= 0.75 else f"luck {score} below 0.75")
+            )
         return verdicts
 
 
@@ -403,9 +405,9 @@ class TestKilled:
 
     @pytest.fixture
     def whole(self, config, strict, tmp_path: Path) -> tuple[Config, dict[str, bytes], float]:
-        small = config(count=3)
+        small = config(count=4)
         start = time.perf_counter()
-        engine.make(small, tmp_path / "whole", progress=False)
+        assert engine.make(small, tmp_path / "whole", progress=False)["rejected"]
         return small, tree(tmp_path / "whole"), time.perf_counter() - start
 
     def test_at_some_moments(self, whole, tmp_path: Path) -> None:
