@@ -47,7 +47,7 @@ def verify(
 
     \b
     Tasks, their networks and figures:
-      detection       RT-DETRv2, horizontal boxes; mAP50 and mAP by pycocotools
+      detection       D-FINE, horizontal boxes; mAP50 and mAP by pycocotools
       segmentation    a small feature pyramid; mean intersection over union
       classification  a small residual network; accuracy
 

@@ -5,7 +5,7 @@ labels: a generated image has to be as clear as most real ones are. Scores:
 
     class         probability of the class asked for, where the text names one
     objects       probability of the class asked for, averaged over each object's box, then over the objects
-    false_alarm   share of the pixels farther than `MARGIN` from all boxes that are seen as objects
+    false_alarm   probability of any object, averaged over the pixels farther than `MARGIN` from all boxes
     mask          probability of the class asked for, averaged over each class's pixels, then over the classes
 """
 
@@ -237,7 +237,7 @@ class AgreementFilter:
 _REASONS = {
     "class": "the class asked is seen with a probability of {seen:.2f}, at least {limit:.2f} is needed",
     "objects": "the objects asked are seen with a probability of {seen:.2f} on average, at least {limit:.2f} is needed",
-    "false_alarm": "{seen:.1%} of what should be empty is seen as objects, at most {limit:.1%} is allowed",
+    "false_alarm": "where none were asked, objects are seen with a probability of {seen:.3f}, over {limit:.3f}",
     "mask": "the mask asked is seen with a probability of {seen:.2f}, at least {limit:.2f} is needed",
 }
 
@@ -262,10 +262,10 @@ def object_agreements(
 
 
 def false_alarm(seen: NDArray[np.float32], boxes: Sequence[Box]) -> float | None:
-    """Share of the pixels away from all boxes that are seen as objects, 0 to 1; None where boxes leave none."""
+    """Mean probability of any object over the pixels away from all boxes, 0 to 1; None where boxes leave none."""
     grown = [replace(box, width=box.width + 2 * MARGIN, height=box.height + 2 * MARGIN) for box in boxes]
     empty = ~box_map(grown, *seen.shape[1:])
-    return float((seen[0][empty] < 0.5).mean()) if empty.any() else None
+    return float(1 - seen[0][empty].mean()) if empty.any() else None
 
 
 def mask_agreement(

@@ -72,17 +72,6 @@ def test_sources_have_equal_shares_of_each_batch(images, tmp_path):
     assert (drawn == 0).sum() == (drawn == 1).sum() == 30
 
 
-def test_objects_are_repeated_no_more_than_there_are_queries(images):
-    windows = _Windows([images], ("roof",), replace(TINY, repeats=4))
-    for seed in range(5):
-        _, once = _Windows([images], ("roof",), TINY).batch(np.random.default_rng(seed))
-        _, targets = windows.batch(np.random.default_rng(seed))
-        for a, b in zip(once, targets, strict=True):
-            n = len(a["boxes"])
-            assert len(b["boxes"]) == (n * min(4, 10 // n) if n else 0)
-            assert torch.equal(b["boxes"][:n], a["boxes"])
-
-
 def test_the_same_arguments_give_the_same_detector_and_leave_torch_alone(fitted, images):
     before = torch.random.get_rng_state()
     again = Detector.fit([images], ("roof",), TINY)
@@ -142,6 +131,6 @@ def test_arguments_are_checked(fitted, images):
         Detector.fit([[image.replace(shapes=None) for image in images]], ("roof",), TINY)
     with pytest.raises(ArgumentError, match="images"):
         fitted.predict(np.zeros((1, 32, 32, 3), np.uint8))
-    for wrong in ({"size": 100}, {"hidden": 10}, {"steps": 0}, {"repeats": 0}):
+    for wrong in ({"size": 100}, {"hidden": 10}, {"steps": 0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
             replace(TINY, **wrong)

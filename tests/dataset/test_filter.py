@@ -74,7 +74,7 @@ def test_what_shows_what_was_asked_is_kept(fitted):
     [verdict] = fitted.judge([pixels], [asked(boxes, mask, "an aerial photo of a town")])
     assert verdict.kept and verdict.reason is None
     assert set(verdict.scores) == {"class", "objects", "false_alarm", "mask"}
-    assert verdict.scores["objects"] > 0.6 and verdict.scores["false_alarm"] < 0.05
+    assert verdict.scores["objects"] > 0.6 and verdict.scores["false_alarm"] < 0.2
 
 
 def test_what_does_not_is_rejected_with_words_and_numbers(fitted):
@@ -86,7 +86,7 @@ def test_what_does_not_is_rejected_with_words_and_numbers(fitted):
     assert not missing.kept and not unasked.kept
     assert "the objects asked are seen with a probability of" in missing.reason
     assert f"flat roof at ({boxes[0].cx:.0f}, {boxes[0].cy:.0f})" in missing.reason
-    assert "% of what should be empty is seen as objects" in unasked.reason
+    assert "where none were asked, objects are seen" in unasked.reason
     assert "the class asked is seen with a probability of" in unasked.reason
     [other] = fitted.judge([pixels], [Conditions(mask=1 - mask, mask_classes=MASK_CLASSES)])
     assert "the mask asked is seen" in other.reason
