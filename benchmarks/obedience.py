@@ -38,6 +38,8 @@ from earthgen.output.atomic import write_text
 
 LONG, NARROW = 1.3, 8.0
 """Least ratio of a box's sides, and least short side in pixels, for its heading to be measured."""
+LEARNED = 0.05
+"""mAP50 on real crops below which a detector has learned too little to judge others."""
 TEXT = "a satellite image of buildings"
 
 
@@ -129,7 +131,7 @@ def main() -> None:
     figures = {
         "images": {"real": len(test), "generated": len(made)},
         "map50": {"real": round(on_real["map50"], 4), "generated": round(on_generated["map50"], 4)},
-        "layout_obedience": round(on_generated["map50"] / on_real["map50"], 3) if on_real["map50"] else None,
+        "layout_obedience": round(on_generated["map50"] / on_real["map50"], 3) if on_real["map50"] > LEARNED else None,
         "headings": {"real": headings(evaluator, test), "generated": headings(evaluator, made.images)},
     }
     text = json.dumps(figures, indent=2) + "\n"
