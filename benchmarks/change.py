@@ -200,7 +200,7 @@ def verify(args: argparse.Namespace) -> None:
         raise DataError("no city of OSCD has labels here")
     folds = 5
     names, seeds = sorted(known), range(1 if args.quick else args.seeds)
-    steps, count = (20, 8) if args.quick else (args.steps, args.count)
+    steps, count = (4, 4) if args.quick else (args.steps, args.count)
     rows: dict[str, list[float]] = {}
     for seed in seeds:
         for fold in range(1 if args.quick else folds):
