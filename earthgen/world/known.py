@@ -58,6 +58,8 @@ Pixels = tuple[Image, Mask]
 _NARROW, _WIDE = 3, (12, 4)
 """Coarser pixels that the Gaussians reach by which colours around a raster are brought towards its own."""
 REACH = sum(_NARROW + reach for reach in _WIDE)
+MARGIN = 8
+"""Pixels, as `_NARROW` and the last of `_WIDE` reach, in whole latents."""
 _LEAST = 1e-6
 """Of a weight that is divided by."""
 _OUTLINE = 33
@@ -298,29 +300,27 @@ class KnownImagery:
         return image if found is None else np.where(found[1][..., None], found[0], image)
 
     def blended(self, pixels: Callable[[Window], Image], window: Window) -> Image:
-        """A window with known colours in their place, and those around it brought to meet them.
-
-            c' = c + min(1, 2 G a) G em / G e,    e = g a · g (1 - a),    m = g ak / g a - g (1 - a)c / g (1 - a)
-
-        c is what `pixels` gives of it, k and a the mean of what is known of each pixel and which part of it that is, g
-        and G a narrow and a wider Gaussian. So m is how far colours jump where what is known ends (there e is large);
-        by as much those outside are moved there, and ever less farther out. Once with a wide G, for the colours of the
-        whole, then with a narrower one, for what changes along its edge. A function of each place alone.
-        """
+        """A window with known colours in their place, and those around brought to meet them (`meeting`)."""
         wide = window.grown(REACH)
         found = self._shares(wide)
         if found is None:
             return pixels(window)
-        colour, share = found
-        image, share = pixels(wide).astype(np.float64), share[..., None]
-        inside, outside = _smooth(share, _NARROW), _smooth(1 - share, _NARROW)
-        edge, known = inside * outside, _smooth(share * colour, _NARROW) / np.maximum(inside, _LEAST)
-        for reach in _WIDE:
-            jump = known - _smooth((1 - share) * image, _NARROW) / np.maximum(outside, _LEAST)
-            offset = _smooth(edge * jump, reach) / np.maximum(_smooth(edge, reach), _LEAST)
-            image = image + np.minimum(1, 2 * _smooth(share, reach)) * offset
-        result = share * colour + (1 - share) * image
-        return np.rint(result[REACH:-REACH, REACH:-REACH].clip(0, 255)).astype(np.uint8)
+        colour, share = found[0], found[1][..., None]
+        image = meeting(pixels(wide).astype(np.float64), colour, share, _WIDE)
+        image = share * colour + (1 - share) * image
+        return np.rint(image[REACH:-REACH, REACH:-REACH].clip(0, 255)).astype(np.uint8)
+
+    def finished(self, image: Floats, window: Window) -> Image:
+        """Pixels that were made of a window, 0 to 255, and of `MARGIN` around it: what is known of it laid into them.
+
+        Those around it are brought to meet it over the last few pixels.
+        """
+        inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
+        found = self.pixels(window.grown(MARGIN))
+        if found is not None:
+            colour, share = found[0].astype(np.float64), found[1][..., None].astype(np.float64)
+            image = np.where(share > 0, colour, meeting(image, colour, share, _WIDE[-1:]))
+        return np.rint(image[inner].clip(0, 255)).astype(np.uint8)
 
     def laid(self, pixels: Callable[[Window], Image], window: Window) -> Image:
         """`blended`, with the known pixels of that level as they are."""
@@ -339,6 +339,31 @@ class KnownImagery:
             colour = np.where(count[..., None] > 0, mean, colour)
             share = np.where(count > 0, count / COARSE_FACTOR**2, share)
         return (colour, share) if share.any() else None
+
+
+def meeting(image: Floats, colour: Floats, share: Floats, reaches: Sequence[int]) -> Floats:
+    """An image whose colours meet the known ones where those end.
+
+        c' = c + min(1, 2 G a) G em / G e,    e = g a · g (1 - a),    m = g ak / g a - g (1 - a)c / g (1 - a)
+
+    c is the image, k and a what is known of each pixel and which part of it that is, g and G a narrow and a wider
+    Gaussian. So m is how far colours jump where what is known ends (there e is large); by as much those outside are
+    moved there, and ever less farther out. A wide G is for the colours of the whole, a narrower one after it for what
+    changes along its edge. A function of each place and its surroundings alone, as far as `_NARROW` + G, for each G.
+
+    Args:
+        image: (height, width, 3), 0 to 255.
+        colour: The same, mean of what is known of each pixel.
+        share: (height, width, 1), 0 to 1.
+        reaches: Pixels that each G reaches.
+    """
+    inside, outside = _smooth(share, _NARROW), _smooth(1 - share, _NARROW)
+    edge, known = inside * outside, _smooth(share * colour, _NARROW) / np.maximum(inside, _LEAST)
+    for reach in reaches:
+        jump = known - _smooth((1 - share) * image, _NARROW) / np.maximum(outside, _LEAST)
+        offset = _smooth(edge * jump, reach) / np.maximum(_smooth(edge, reach), _LEAST)
+        image = image + np.minimum(1, 2 * _smooth(share, reach)) * offset
+    return image
 
 
 def _smooth(values: Floats, reach: int) -> Floats:

@@ -21,7 +21,7 @@ from earthgen.models.guidance import guidance_chain
 from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
-from earthgen.world.known import KnownImagery
+from earthgen.world.known import MARGIN, KnownImagery
 from earthgen.world.noise import noise_field
 from earthgen.world.projection import TILE, gsd_at, pixel_to_position, world_size
 from earthgen.world.pyramid import CASCADE_STEP, LATENT, Window
@@ -148,16 +148,20 @@ class Stage:
         share, rim = self.request.tile // CELL, self._layer.rim
         top, left = (CELL * (n % share) for n in (y, x))
         z = self.canvas.tile(y // share, x // share)[None, :, top:, left:][..., : CELL + 2 * rim, : CELL + 2 * rim]
-        cut = slice(LATENT * rim, -LATENT * rim)
+        margin = MARGIN // LATENT if self._knows else 0
+        cut = slice(LATENT * (rim - margin), -LATENT * (rim - margin))
         pixels = (decode_tiled(self._vae, z)[0, :, cut, cut].float().cpu() + 1) * 127.5
         if self.coarser is None or not self.request.consistent:
             pixels = pixels.clamp(0, 255)
         else:
             means = self._fields_of(y // share, x // share).means
-            top, left = top + self._layer.margin, left + self._layer.margin
-            pixels = levelled(pixels, means[:, top : top + CELL, left : left + CELL])
-        image = pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        return self.request.known.pasted(image, Window(self.level, y * TILE, x * TILE, TILE, TILE))
+            top, left = (n + self._layer.margin - margin for n in (top, left))
+            side = CELL + 2 * margin
+            pixels = levelled(pixels, means[:, top : top + side, left : left + side])
+        image = pixels.permute(1, 2, 0).double().numpy()
+        if not self._knows:
+            return np.rint(image).astype(np.uint8)
+        return self.request.known.finished(image, Window(self.level, y * TILE, x * TILE, TILE, TILE))
 
     def _velocity(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
         request, device = self.request, self.request.pipe._execution_device
