@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio import warp
 
 from earthgen import __version__, weights
 from earthgen.conditions import Conditions, Guidance
@@ -172,8 +173,7 @@ class Maker:
                     "label": row.label,
                     "text": told.text,
                     "date": None if told.date is None else told.date.isoformat(),
-                    "lat": told.lat,
-                    "lon": told.lon,
+                    **_place(piece, told),
                     "cloud_cover": told.cloud_cover,
                     "mask_classes": list(told.mask_classes),
                     "mask_pixels": _pixels(told),
@@ -240,6 +240,15 @@ def filter_of(config: Config, store: Store) -> Filter | None:
     from earthgen.dataset.filter import AgreementFilter
 
     return AgreementFilter.load(folder, **config.filter.thresholds)
+
+
+def _place(scene: Scene, told: Conditions) -> dict[str, float | None]:
+    """Degrees of the centre, of a tile its own."""
+    if scene.crs is None or scene.transform is None:
+        return {"lat": told.lat, "lon": told.lon}
+    x, y = scene.transform @ (scene.width / 2, scene.height / 2)
+    lon, lat = warp.transform(scene.crs, "EPSG:4326", [x], [y])
+    return {"lat": round(lat[0], 6), "lon": round(lon[0], 6)}
 
 
 def _pixels(told: Conditions) -> dict[str, int]:

@@ -150,7 +150,7 @@ class TestWhole:
         scene = Scene.read(tmp_path / picture["image"]["file"])
         assert scene.provenance.seed == picture["seed"]
         assert scene.provenance.created.isoformat() == "2026-11-21T00:00:00+00:00"
-        assert scene.provenance.conditions["lat"] == picture["lat"]
+        assert scene.provenance.conditions["lat"] == pytest.approx(picture["lat"], abs=1e-5)
         assert picture["crs"].startswith("EPSG:326")
         coco = labels.read(tmp_path / "coco")
         assert len(coco) == 5
@@ -249,6 +249,7 @@ class TestTasks:
             west, north = canvas.transform @ (x, y)
             assert picture["transform"][2] == pytest.approx(west)
             assert picture["transform"][5] == pytest.approx(north)
+        assert len({(picture["lat"], picture["lon"]) for picture in row["pictures"]}) == 9
         asked = {(round(b["cx"], 6), round(b["cy"], 6)) for b in canvas.provenance.conditions["boxes"]}
         whole = {
             (round(s["cx"] + p["window"][0], 6), round(s["cy"] + p["window"][1], 6))
