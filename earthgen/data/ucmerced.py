@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from earthgen.conditions import Box
+from earthgen.data import tenniscourts
 from earthgen.data.base import Facts, Reader, Sample, Split, read_rgb, split_of
 
 SIDE = 256
@@ -21,6 +23,9 @@ class UCMerced(Reader):
 
     A few originals are some pixels short of 256; they are stretched to it and their GSD is set accordingly.
     Split by the hash of class and tens of the number, as there are no positions to split by.
+    Boxes are those of the tennis courts, in the images of that class where all are told for sure (61 of 90; on
+    contact sheets none of their 181 boxes was seen to be wrong, and one court, half hidden, to be missing). Images of
+    the other classes have boxes None.
 
     Source: Yang and Newsam, "Bag-Of-Visual-Words and Spatial Extensions for Land-Use Classification", 2010.
     """
@@ -38,13 +43,14 @@ class UCMerced(Reader):
             for path in sorted(self.path.glob("*/*"))
             if path.suffix in (".jpg", ".tif", ".png") and self.wanted(split_of(_group(path)))
         ]
+        self._courts: dict[int, tuple[Box, ...] | None] = {}
         self.classes = tuple(sorted(folder.name for folder in self.path.iterdir() if folder.is_dir()))
 
     def __len__(self) -> int:
         return len(self.files)
 
     def sample(self, index: int) -> Sample:
-        """Image, GSD and class."""
+        """Image, GSD, class, and boxes of tennis courts."""
         path = self.files[index]
         image = read_rgb(path)
         height, width = image.shape[:2]
@@ -52,7 +58,10 @@ class UCMerced(Reader):
             image = np.array(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         facts = Facts(label=path.parent.name, sensor="aerial")
         gsd = GSD * (height * width) ** 0.5 / SIDE
-        return Sample(image, gsd, None, None, None, self.name, f"{path.parent.name}/{path.stem}", facts)
+        if facts.label == "tenniscourt" and index not in self._courts:
+            self._courts[index] = tenniscourts.find(image, gsd)
+        boxes = self._courts.get(index)
+        return Sample(image, gsd, None, None, None, self.name, f"{path.parent.name}/{path.stem}", facts, boxes=boxes)
 
 
 def _group(path: Path) -> str:
