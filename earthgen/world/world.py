@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.world.base import Base, BaseMap, averaged, surrounding
 from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.given import by_level, constant_conditions, fingerprint, loaded
 from earthgen.world.known import KnownImagery, Raster
 from earthgen.world.noise import whole_number
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
@@ -59,8 +59,6 @@ _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
 _FORMAT = 2
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
-_CONSTANT = ("text", "date", "cloud_cover", "coarse_degradation")
-"""Fields of `Conditions` that hold for a whole world."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class World:
         whole_number("tile", tile, CELL, world_size(IMAGINED_LEVEL) // LATENT)
         if tile & (tile - 1):
             raise ArgumentError("tile", "must be a power of two", tile)
-        asked = _checked(conditions)
+        asked = constant_conditions(conditions)
         collection = {"features": []} if regions is None else read_regions(regions)
         found = regions_of(collection, asked)
         if isinstance(base, str) and base not in ("earth", "imagined"):
@@ -151,11 +149,11 @@ class World:
         ground: Base | None = base if not isinstance(base, str) else BaseMap() if base == "earth" else None
         first, last = _first_level(ground), _last_level(ground)
         levels = range(first if ground is None else first + CASCADE_STEP, last + 1, CASCADE_STEP)
-        counts = _by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | _alone(ground, FIRST_STEPS))
+        counts = by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | _alone(ground, FIRST_STEPS))
         for count in counts.values():
             whole_number("steps", count, 1, 1000)
         plain = {level: Guidance.uniform(1.0) for level in levels} | _alone(ground, Guidance())
-        weighing = _by_level("guidance", guidance, levels, plain)
+        weighing = by_level("guidance", guidance, levels, plain)
         for weight in weighing.values():
             if not isinstance(weight, Guidance):
                 raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
@@ -163,7 +161,7 @@ class World:
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
-        pipe, name, sha = _loaded(model, device)
+        pipe, name, sha = loaded(model, device)
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
         sampling = {}
@@ -183,7 +181,7 @@ class World:
         what = asked.to_dict() | {"world": about}
         key = {
             "format": _FORMAT,
-            "model": sha or _fingerprint(pipe),
+            "model": sha or fingerprint(pipe),
             "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type],
             "seed": seed % 2**64,
             "asked": what,
@@ -369,19 +367,6 @@ def check_gsd(gsd: float, lat: float, deepest: int = DEEPEST) -> None:
         raise ArgumentError("gsd", f"{rule}, and no model learned from images finer than {FINEST_GSD} m", gsd)
 
 
-def _checked(conditions: Conditions | None) -> Conditions:
-    """What may hold for a whole world."""
-    if conditions is None:
-        return Conditions()
-    if not isinstance(conditions, Conditions):
-        raise ArgumentError("conditions", "must be an earthgen.Conditions, or None", conditions)
-    given = {name for name, there in conditions.present().items() if there} - {"text", "date", "cloud"}
-    if given:
-        rule = f"must be of what can hold everywhere, {', '.join(_CONSTANT)}"
-        raise ArgumentError("conditions", rule, ", ".join(sorted(given)))
-    return conditions
-
-
 def _first_level(base: Base | None) -> int:
     """The level that all others are made from."""
     return IMAGINED_LEVEL if base is None else base.levels[0]
@@ -396,48 +381,7 @@ def _alone(base: Base | None, value: Any) -> dict[int, Any]:
     return {} if base is not None else {IMAGINED_LEVEL: value}
 
 
-def _by_level(name: str, given: Any, levels: range, default: dict[int, Any]) -> dict[int, Any]:
-    """One value for all levels, or some by number in place of the defaults."""
-    if given is None:
-        return default
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(levels, given)
-    if set(given) - set(levels):
-        raise ArgumentError(name, f"must be by level, of {list(levels)}", sorted(set(given) - set(levels)))
-    return default | dict(given)
-
-
 def _several(known: Any) -> list[Any]:
     if isinstance(known, (str, os.PathLike)) or not isinstance(known, Sequence):
         raise ArgumentError("known", "must be a list of files or scenes", known)
     return list(known)
-
-
-def _loaded(model: Any, device: str | None) -> tuple[Any, str, str]:
-    """A pipeline with its name and checksum, which one that is given as it is has not."""
-    if isinstance(model, (str, os.PathLike)):
-        folder = weights.resolve(model)
-        # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
-        pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model)
-        name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
-        return pipe.to(device or _default_device()), name, weights.model_sha256(folder)
-    if not all(hasattr(model, name) for name in ("unet", "vae", "set_noise_levels")):
-        raise ArgumentError("model", "must be a name, a folder or an EarthPipeline", model)
-    return model, "", ""
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _fingerprint(pipe: Any) -> str:
-    """Of a model that lies in memory."""
-    digest = hashlib.sha256()
-    for part in (pipe.unet, pipe.vae):
-        digest.update(json.dumps(dict(part.config), sort_keys=True, default=str).encode())
-        for name, value in part.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
