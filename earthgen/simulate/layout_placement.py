@@ -105,10 +105,14 @@ class Placer:
             return None
         if not self.crowd.admits(seen, room, slack, theirs):
             return None
+        return self.keep(seen, label, room, row[2:4])
+
+    def keep(self, row: Floats, label: int, room: float, size: Floats | None = None) -> int:
+        """Take a rectangle in as it is, `size` what it measured before the border cut it; its number."""
         self.labels.append(label)
-        self.sizes.append(np.log(row[2:4]))
+        self.sizes.append(np.log(row[2:4] if size is None else size))
         self.children.append(0)
-        return self.crowd.add(seen, room)
+        return self.crowd.add(row, room)
 
     def _seen(self, row: Floats) -> Floats | None:
         if not self.convention.clips:

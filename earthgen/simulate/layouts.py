@@ -158,13 +158,13 @@ class LayoutGenerator:
             mask, mask_classes = self._carved(rng, height, width), self.mask_classes
         ground, bare, own = self._ground(mask, mask_classes)
         placer = Placer(rng, height, width, self.exemplars, self.convention, ground)
-        given: list[Box] = []
         shown = np.zeros(len(self.classes), bool)
         if mask is not None and not with_mask:
-            given, shown = self._shown(mask, own, only)
+            shown = self._shown(placer, mask, own, only)
             if asked is not None and (asked[shown] > 0).any():
                 names = [self.classes[k] for k in np.flatnonzero(shown & (asked > 0))]
                 raise ArgumentError("counts", "must not name classes that the mask already shows", names)
+        given = len(placer.labels)
         plan = self._plan(rng, height, width, None if ground is None else bare, mask_classes)
         wanted = np.stack([numbers for _, _, numbers in plan])
         if asked is not None:
@@ -186,10 +186,10 @@ class LayoutGenerator:
                 shortage = ", ".join(f"{n} of {int(asked[self.classes.index(c)])} {c}" for c, n in lost)
                 warnings.warn(f"the layout of {width} x {height} pixels has no room for {shortage}", stacklevel=2)
         if mask is not None and bare is not None:
-            rows, values = placer.crowd.rows, [own[k] for k in placer.labels]
-            mask = masks.painted(bare if with_mask else mask, rows, values)
+            values = [own[k] for k in placer.labels[given:]]
+            mask = masks.painted(bare if with_mask else mask, placer.crowd.rows[given:], values)
         boxes = [self._box(label, row) for label, row in zip(placer.labels, placer.crowd.rows, strict=True)]
-        return Layout(height, width, (*given, *boxes), mask, tuple(mask_classes) if mask is not None else (), lost)
+        return Layout(height, width, tuple(boxes), mask, tuple(mask_classes) if mask is not None else (), lost)
 
     def perturb(self, rng: np.random.Generator, height: int, width: int, strength: float = 0.5) -> Layout:
         """Windows of real layouts whose objects are moved, turned and resized, some left out and new ones added.
@@ -291,17 +291,17 @@ class LayoutGenerator:
         return masks.Ground(bare, liking, straddle), bare, own
 
     def _shown(
-        self, mask: masks.Mask, own: Sequence[int | None], only: Sequence[int]
-    ) -> tuple[list[Box], NDArray[np.bool_]]:
-        """Boxes of the objects that a mask shows already, and for which classes it does."""
-        boxes, shown = [], np.zeros(len(self.classes), bool)
+        self, placer: Placer, mask: masks.Mask, own: Sequence[int | None], only: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """Take in the objects that a mask shows already; for which classes it shows any."""
+        shown = np.zeros(len(self.classes), bool)
         for label, value in enumerate(own):
             if value is not None and (mask == value).any():
                 shown[label] = True
                 if label in only:
-                    rows = masks.rows_on(mask, value, self.classes[label])
-                    boxes += [self._box(label, row) for row in rows]
-        return boxes, shown
+                    for row in masks.rows_on(mask, value, self.classes[label]):
+                        placer.keep(row, label, -math.inf)
+        return shown
 
     def _windows(self, height: int, width: int) -> list[Window]:
         """The canvas in parts about as large as a labelled image."""

@@ -159,6 +159,10 @@ def test_objects_that_a_mask_shows_become_boxes(masked: LayoutGenerator) -> None
     layout = sampled(masked, 0, mask=mask, mask_classes=MASK_CLASSES)
     (box,) = (box for box in layout.boxes if box.label == "house")
     assert (box.cx, box.cy, {box.width, box.height}) == (70, 50, {40, 20})
+    layout = sampled(masked, 0, mask=mask, mask_classes=MASK_CLASSES, counts={"tank": 3})
+    assert len(layout.boxes) == 4
+    assert worst_gap(layout.boxes) > 0  # others keep clear of what is shown
+    np.testing.assert_array_equal(layout.mask, mask)
     with pytest.raises(ArgumentError, match="counts"):
         sampled(masked, 0, mask=mask, mask_classes=MASK_CLASSES, counts={"house": 2})
 
