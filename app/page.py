@@ -190,7 +190,7 @@ def _generate(engine: Engine, started: gr.Textbox) -> None:
         weights = forms.weight_fields(forms.IMAGE_WEIGHTS, Guidance().text)
     forms.gallery(prompt)
 
-    def generate(
+    def make(
         text: str, number: float, fresh: bool, wide: float, high: float, images: float, denoising: float,
         metres: float | None, north: float | None, east: float | None, replaced: float, on: str, when: str,
         cover: float | None, shapes: list[Any], upload: dict[str, Any] | None, *given: float,
@@ -222,7 +222,7 @@ def _generate(engine: Engine, started: gr.Textbox) -> None:
         image, *weights,
     ]  # fmt: skip
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([run.click, prompt.submit], generate, asked, [started, seed, used], **private)
+    gr.on([run.click, prompt.submit], make, asked, [started, seed, used], **private)
     canvas.drawn(forms.drawn_shapes, None, drawn, **private)
     canvas.uploaded(forms.taken_upload, None, image, **private)
     gr.on(

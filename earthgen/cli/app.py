@@ -16,7 +16,8 @@ _WHERE, _WHO, _HOW = "Where it is", "Who may come", "How it works"
 
 def app(
     host: Annotated[
-        str, option("--host", panel=_WHERE, text="Address to listen on. The default is reached from this machine alone.")
+        str,
+        option("--host", panel=_WHERE, text="Address to listen on. The default is reached from this machine alone."),
     ] = "127.0.0.1",
     port: Annotated[int, option("--port", panel=_WHERE, text="0 for any that is free.")] = 7860,
     output: Annotated[
@@ -31,7 +32,8 @@ def app(
     model: Annotated[str, option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
     cache: Annotated[
-        Path | None, option("--cache", panel=_HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache.")
+        Path | None,
+        option("--cache", panel=_HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache."),
     ] = None,
 ) -> None:
     """Open a page to look at the generated Earth, steer it and export from it.
@@ -62,5 +64,7 @@ def app(
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"earthgen: http://{shown}:{settings.port}/  (Ctrl-C ends it)", err=True)
     if not settings.local and user is None:
-        typer.echo("earthgen: anyone who reaches this address may use it; --user and --password keep others out", err=True)
+        typer.echo(
+            "earthgen: anyone who reaches this address may use it; --user and --password keep others out", err=True
+        )
     run(settings)

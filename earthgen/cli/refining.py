@@ -58,7 +58,10 @@ class Refiner:
         self.consistencies = [1 - d if fixed is None else fixed for d in self.degradations]
         self._unit = max(1, self.pipe.grid // COARSE_FACTOR)
         self._on_step, self._done = on_step, 0
-        sizes = [(COARSE_FACTOR**n * request.picture.height, COARSE_FACTOR**n * request.picture.width) for n in range(len(request.gsds) - 1)]
+        sizes = [
+            (COARSE_FACTOR**n * request.picture.height, COARSE_FACTOR**n * request.picture.width)
+            for n in range(len(request.gsds) - 1)
+        ]
         self._steps = model.steps * sum(len(list(_windows(*size, self._unit))) for size in sizes)
         self.windows = 0
         self.figures: list[float] = []
