@@ -25,6 +25,9 @@ MAX_TEXT_LENGTH = 2_000
 GSD_RANGE = (0.05, 200_000.0)
 COARSE_FACTOR = 4
 """A stage of the cascade refines its coarser image by this factor."""
+LEAST_TOLD = 0.3
+"""Of degradation: a stage that refines what a cascade gave it is told of no less. What it makes of clean images is then
+nearer to real ones, on held-out images (`benchmarks/cascade.py`): clean ones were rare in training."""
 
 
 def check_number(name: str, value: object, rule: str, low: float, high: float, low_open: bool = False) -> None:

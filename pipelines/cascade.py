@@ -114,7 +114,7 @@ class EarthCascadePipeline(EarthPipeline):
                 noise has that of `EarthPipeline`, and refinements a weight of 1, as the coarser image says most.
             guidance_interval: As `EarthPipeline` has it.
             degradation: How far coarser images are to be mistrusted, 0 to 1. None: not at all. The network is told of
-                0.3 at least (`earthgen.pipelines.stages.LEAST_TOLD`).
+                0.3 at least (`earthgen.conditions.LEAST_TOLD`).
             consistency: How far the means over 4 × 4 pixels are brought to the coarser image, 0 to 1 (see
                 `earthgen.pipelines.consistency`). None: 1 - degradation.
             num_images_per_prompt: Images of the first stage for each prompt or image.

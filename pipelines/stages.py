@@ -14,15 +14,12 @@ from pyproj import Transformer
 from torch import Tensor
 
 from earthgen import geo
-from earthgen.conditions import COARSE_FACTOR, Conditions, Guidance, check_number
+from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
 from earthgen.pipelines.earth import DEFAULT_STEPS, MAX_SIDE, _check_whole
 
 REFINING_STEPS = 8
 """Denoising steps of a refinement; a first stage that is made from noise has those of `EarthPipeline`."""
-LEAST_TOLD = 0.3
-"""Of degradation: a stage is told of no less. What it makes of clean images is then nearer to real ones, on held-out
-images (`benchmarks/cascade.py`): clean ones were rare in training."""
 RATIO_TOLERANCE = 1e-3
 """Relative, of the ratio between GSDs."""
 

@@ -17,11 +17,11 @@ from rasterio.control import GroundControlPoint
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from earthgen.cli.picture import Picture
 from earthgen.conditions import COARSE_FACTOR
 from earthgen.errors import EarthgenError, OutputError
 from earthgen.output import geotiff, png
 from earthgen.output.atomic import atomic_path
+from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.stream import check_whole
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthgen.cli.picture import Picture, Scale, parse_bands
 from earthgen.cli.plan import FILE_SUFFIXES
 from earthgen.conditions import COARSE_FACTOR, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
+from earthgen.output.picture import Picture, Scale, parse_bands
 
 if TYPE_CHECKING:
     from earthgen.cli.models import Model
@@ -127,6 +127,7 @@ class Request:
         from earthgen.cli import models, stagefiles
         from earthgen.cli.refining import WINDOW, Refiner
         from earthgen.output.atomic import check_writable
+        from earthgen.pipelines.stages import REFINING_STEPS
 
         started = time.perf_counter()
         check_writable(self.output.parent)
@@ -141,7 +142,8 @@ class Request:
                 raise ArgumentError("output", "must be .tif or .png, as the image leaves pixels out", str(self.output))
             if loaded is None:
                 alone = max(self._size) <= WINDOW
-                loaded = models.load(model, folder, where, self.steps, self.guidance, steps_bar=alone)
+                steps = REFINING_STEPS if self.steps is None else self.steps
+                loaded = models.load(model, folder, where, steps, self.guidance, steps_bar=alone)
             stages = Refiner(self, loaded, holes, on_step)
             for number in range(1, len(self.gsds)):
                 after = before.with_name(f"{number}.tif")

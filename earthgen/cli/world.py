@@ -90,8 +90,8 @@ def opener(
     """A function that opens the world asked for, after all that can be said without the model was checked."""
     from earthgen import weights
     from earthgen.cli import parse
-    from earthgen.cli.picture import Picture, Scale, parse_bands
     from earthgen.conditions import Conditions
+    from earthgen.output.picture import Picture, Scale, parse_bands
 
     parse.at_least_one("steps", steps)
     if base not in ("earth", "imagined"):

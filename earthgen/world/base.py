@@ -94,11 +94,19 @@ class BaseMap:
 
 
 def read_map(dataset: DatasetReader, rows: range, columns: range) -> Image:
-    """Pixels of the packaged map without the steps that WebP left at the borders of its macroblocks and tiles."""
-    top, left = max(rows.start - REACH, 0), max(columns.start - REACH, 0)
-    bottom, right = min(rows.stop + REACH, dataset.height), min(columns.stop + REACH, dataset.width)
-    image = dataset.read(window=Block(left, top, right - left, bottom - top)).astype(np.float32)
-    pixels = np.moveaxis(image, 0, 2)
+    """Pixels of the packaged map without the steps that WebP left at the borders of its macroblocks and tiles.
+
+    The antimeridian is a border of tiles too, across which the map goes on.
+    """
+    top, bottom = max(rows.start - REACH, 0), min(rows.stop + REACH, dataset.height)
+    left, right = columns.start - REACH, columns.stop + REACH
+    spans = [(max(left, 0), min(right, dataset.width))]
+    if left < 0:
+        spans.insert(0, (left + dataset.width, dataset.width))
+    if right > dataset.width:
+        spans.append((0, right - dataset.width))
+    read = [dataset.read(window=Block(first, top, last - first, bottom - top)) for first, last in spans]
+    pixels = np.moveaxis(np.concatenate(read, 2).astype(np.float32), 0, 2)
     take_steps(pixels, _STEPS, top, left)
     there = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     return np.rint(pixels[there].clip(0, 255)).astype(np.uint8)

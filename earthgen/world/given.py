@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from earthgen import weights
-from earthgen.conditions import Conditions
+from earthgen.conditions import LEAST_TOLD, Conditions
 from earthgen.errors import ArgumentError
 
 _CONSTANT = ("text", "date", "cloud_cover", "coarse_degradation")
@@ -18,16 +18,16 @@ _CONSTANT = ("text", "date", "cloud_cover", "coarse_degradation")
 
 
 def constant_conditions(conditions: Conditions | None) -> Conditions:
-    """What may hold for a whole world."""
+    """What may hold for a whole world; of the coarser image's degradation no less than `LEAST_TOLD`."""
     if conditions is None:
-        return Conditions()
+        conditions = Conditions()
     if not isinstance(conditions, Conditions):
         raise ArgumentError("conditions", "must be an earthgen.Conditions, or None", conditions)
     given = {name for name, there in conditions.present().items() if there} - {"text", "date", "cloud"}
     if given:
         rule = f"must be of what can hold everywhere, {', '.join(_CONSTANT)}"
         raise ArgumentError("conditions", rule, ", ".join(sorted(given)))
-    return conditions
+    return conditions.replace(coarse_degradation=max(conditions.coarse_degradation, LEAST_TOLD))
 
 
 def by_level(name: str, given: Any, levels: range, default: dict[int, Any]) -> dict[int, Any]:

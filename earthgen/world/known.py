@@ -28,11 +28,11 @@ from rasterio.windows import Window as Block
 from scipy.ndimage import correlate1d
 
 from earthgen import geo
-from earthgen.cli.picture import Picture
 from earthgen.conditions import COARSE_FACTOR
 from earthgen.errors import ArgumentError
 from earthgen.models.inputs import filled
 from earthgen.output.atomic import StrPath
+from earthgen.output.picture import Picture
 from earthgen.output.scene import Scene
 from earthgen.world.base import averaged
 from earthgen.world.cache import TileCache, tile_key

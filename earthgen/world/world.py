@@ -20,12 +20,12 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from earthgen import __version__, weights
-from earthgen.cli.picture import Picture
 from earthgen.conditions import Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.models.inputs import conditioning_of
 from earthgen.output.atomic import StrPath
+from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.world.base import Base, BaseMap, averaged, surrounding
@@ -57,7 +57,7 @@ DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
-_FORMAT = 2
+_FORMAT = 3
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 
@@ -118,8 +118,8 @@ class World:
             regions: A GeoJSON FeatureCollection, or its file, whose features carry `prompt`, `date` or `cloud_cover`
                 of their polygon (`earthgen.world.regions`). Later features lie over earlier ones.
             known: Imagery that is there as it is, down to its own resolution, and that the world grows around: files
-                with CRS, of 8-bit RGB with or without nodata or alpha, of any size; or scenes; or what
-                `earthgen.cli.picture.Picture.open` makes of a file with other bands. Later ones lie over earlier ones.
+                with CRS, of 8-bit RGB with or without nodata or alpha, of any size; or scenes; or, of a file
+                with other bands, what `earthgen.output.picture.Picture.open` makes. Later ones lie over earlier ones.
             steps: Denoising steps of each level, or of some levels by number. None, and for the others:
                 `DEFAULT_STEPS`, and `FIRST_STEPS` for the first level of an imagined planet.
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
@@ -185,6 +185,7 @@ class World:
             "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type],
             "seed": seed % 2**64,
             "asked": what,
+            "degradation": asked.coarse_degradation,
             "sampling": {level: asdict(how) for level, how in sampling.items()},
             "canvas": [tile, halo, ORDER],
         }

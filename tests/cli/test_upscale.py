@@ -19,10 +19,10 @@ from rio_cogeo import cog_validate
 
 from earthgen import weights
 from earthgen.cli import models, refining
-from earthgen.cli.picture import Scale
 from earthgen.conditions import Guidance
 from earthgen.data.augment import coarser
 from earthgen.output.geotiff import quiet_without_place
+from earthgen.output.picture import Scale
 from earthgen.output.provenance import SYNTHETIC_MARK
 from earthgen.output.scene import Scene
 
@@ -154,7 +154,7 @@ def test_two_stages(upscale, tmp_path: Path) -> None:
     assert decibels(coarser(image, 16), PHOTO) > 45
     report = json.loads(result.stdout)
     assert len(report["consistency_db"]) == 2 and report["gsd"] == pytest.approx(10 / 16, rel=2e-3)
-    assert Scene.read(tmp_path / "out.tif").provenance.conditions["coarse"]["degradation"] == [0, 0.2]
+    assert Scene.read(tmp_path / "out.tif").provenance.conditions["coarse"]["degradation"] == [0, 0]
 
 
 @pytest.mark.parametrize("nodata", [0, 255, 100])

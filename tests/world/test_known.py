@@ -20,8 +20,8 @@ from rasterio.warp import Resampling, reproject
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from test_world import LEVEL, means, opened, tiny_pipeline
 
-from earthgen.cli.picture import Picture, Scale
 from earthgen.errors import ArgumentError, DataError
+from earthgen.output.picture import Picture, Scale
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.world import Grid, Window, World
