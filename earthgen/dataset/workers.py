@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from earthgen.cli import models
 from earthgen.dataset.config import Config
@@ -95,6 +96,7 @@ def _serve(connection: Connection, config: Config, folder: Path) -> None:
     """What a worker does: rows as they are handed to it, until it is handed None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leave behind
     torch.set_num_threads(config.threads)
     models._hush()
     try:
