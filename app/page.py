@@ -156,7 +156,7 @@ def _explore(engine: Engine, started: gr.Textbox) -> None:
     asked = [prompt, seed, randomise, day, season, clouds, steps, base, against, other, drawn, frame, *weights]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([run.click, prompt.submit], look, asked, [canvas, seed, used], **private)
-    gr.on([against.change], look, asked, [canvas, seed, used], **private)
+    gr.on([against.change, other.submit], look, asked, [canvas, seed, used], **private)
     canvas.opened(opened, None, [canvas, prompt, seed, day, clouds, steps, base, used], **private)
     canvas.moved(moved, None, frame, **private)
     canvas.drawn(forms.drawn_shapes, None, drawn, **private)

@@ -15,11 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("gradio", reason="needs the extra `app`")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 from conftest import tiny_pipeline  # the same components as the pipelines' tests
 
-from earthgen.app.server import create_app
 from earthgen.app.settings import Settings
 
 PATIENCE = 60_000
@@ -47,7 +45,10 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def routes() -> Callable[[Settings, Any], Any]:
     """A client of a server's routes, without the page; to be used as a context."""
+    pytest.importorskip("fastapi", reason="needs the extra `app`")
     from fastapi.testclient import TestClient
+
+    from earthgen.app.server import create_app
 
     return lambda settings, pipe: TestClient(create_app(settings, pipe, page=False), base_url="http://testserver")
 
@@ -63,6 +64,8 @@ class Server:
 
     def __init__(self, settings: Settings, pipe: Any) -> None:
         import uvicorn
+
+        from earthgen.app.server import create_app
 
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -87,6 +90,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    pytest.importorskip("gradio", reason="needs the extra `app`")
     folder = tmp_path_factory.mktemp("served")
     with Server(Settings(folder=folder / "out", cache=folder / "tiles", rate=1e6, burst=10**6), pipe) as running:
         yield running
