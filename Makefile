@@ -36,7 +36,7 @@ $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 run: $(VENV)/.base
 	$(VENV)/bin/earthgen generate \
 		"a river through farmland" "a dense residential area" "a forest" \
-		--gsd 10 --gsd 30 --lat 45.4 --lon 9.2 --date 2024-06-15 --cloud-cover 0 --seed 7 -o $(OUT)
+		--gsd 10 --gsd 30 --lat 45.4 --lon 9.2 --cloud-cover 0 --seed 7 -o $(OUT)
 
 $(VENV)/.app: $(INPUTS) | $(VENV)/bin/python
 	$(PIP) -e '.[app]'

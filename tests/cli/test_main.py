@@ -15,7 +15,10 @@ def test_version(run) -> None:
     assert run("--version").stdout == f"earthgen {earthgen.__version__}\n"
 
 
-COMMANDS = ["generate", "upscale", "window", "world", "train", "weights", "weights verify", "evaluate"]
+COMMANDS = [
+    "generate", "upscale", "window", "world", "app", "train", "weights", "weights verify", "evaluate", "dataset",
+    *(f"dataset {task}" for task in ("detection", "segmentation", "classification", "captions", "change", "verify")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[], *(c.split() for c in COMMANDS)])
