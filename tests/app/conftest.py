@@ -24,7 +24,7 @@ PATIENCE = 60_000
 """Milliseconds: the machine that runs this may be busy."""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

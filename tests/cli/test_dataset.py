@@ -141,14 +141,14 @@ class TestProcesses:
         return [int(line) for line in found.stdout.split()]
 
     def test_killed_and_resumed(self, run, command: list[str], tmp_path: Path) -> None:
-        command = [*command, "-n", "40"]
+        command = [*command, "-n", "100"]  # enough that none ends before it is killed
         assert run(*command, "-o", tmp_path / "whole").exit_code == 0
         draw = random.Random(0)
         out = tmp_path / "out"
         for count in (1, 9, 20):
             process = self.start(command, out)
             self.wait_for_rows(out, count)
-            time.sleep(draw.uniform(0, 0.3))
+            time.sleep(draw.uniform(0, 0.1))
             workers = self.workers(process)
             assert len(workers) == 2
             os.kill(process.pid, signal.SIGKILL)  # the parent alone: its workers have to notice
