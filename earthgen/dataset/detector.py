@@ -8,7 +8,6 @@ Beside RT-DETRv2 and DETR, in about a CPU minute each from few small images, it 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 from earthgen.dataset.verify_data import Objects, Pictures, objects_of, random_corner, turned, window
 from earthgen.errors import ArgumentError, WeightsError
 from earthgen.labels.base import LabelledImage
-from earthgen.metrics.network import to_tensor
+from earthgen.metrics.network import fit, to_tensor
 from earthgen.output.atomic import write_bytes, write_text
 
 DISTINCT = 0.6
@@ -227,33 +226,13 @@ def _network(classes: int, config: DetectorConfig) -> Any:
 
 
 def _fitted(network: Any, windows: _Windows, config: DetectorConfig, progress: str | None) -> Any:
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-    warm = max(1, config.steps // 20)
-
-    def rate(step: int) -> float:
-        return min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    decayed = torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
-    mean = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=decayed, use_buffers=True)
-    generator = np.random.default_rng(config.seed)
-    bar = tqdm(range(config.steps), desc=progress, disable=progress is None, unit="step")
-    for _ in bar:
+    def loss(generator: np.random.Generator) -> Tensor:
         x, targets = windows.batch(generator)
         with torch.autocast(x.device.type, torch.bfloat16):
-            loss = network(pixel_values=x, labels=targets).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        mean.update_parameters(network)
-        if progress is not None and bar.n % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-    return mean.module.eval()
+            value: Tensor = network(pixel_values=x, labels=targets).loss
+        return value
+
+    return fit(network, loss, config, progress, max_grad_norm=1.0)
 
 
 def _detections(scores: Tensor, boxes: Tensor, size: int) -> Detections:

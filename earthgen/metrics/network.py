@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +60,21 @@ class FitConfig:
             raise ArgumentError("steps", "must be at least 1", self.steps)
         if self.batch_size < 2:
             raise ArgumentError("batch_size", "must be at least 2, as batches are normalised", self.batch_size)
+
+
+class Pace(Protocol):
+    """What `fit` reads of a configuration; see `FitConfig`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def average(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
 
 
 class ResidualBlock(nn.Module):
@@ -171,7 +186,26 @@ def fit_network(
         config: Length, pace and seed of the training.
         progress: Title of a progress bar; None shows none.
     """
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def value(generator: np.random.Generator) -> Tensor:
+        x, y = batch(generator)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            output = network(x)
+        return loss(output.float(), y)
+
+    return fit(network, value, config, progress)
+
+
+def fit(
+    network: AnyNetwork,
+    loss: Callable[[np.random.Generator], Tensor],
+    config: Pace,
+    progress: str | None = None,
+    max_grad_norm: float = math.inf,
+) -> AnyNetwork:
+    """As `fit_network`, with the loss of a step as a function of the generator that draws its batch."""
+    network.train()
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
@@ -187,12 +221,11 @@ def fit_network(
     generator = np.random.default_rng(config.seed)
     bar = tqdm(range(config.steps), desc=progress, disable=progress is None, unit="step")
     for _ in bar:
-        x, y = batch(generator)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            output = network(x)
-        value = loss(output.float(), y)
+        value = loss(generator)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
+        if math.isfinite(max_grad_norm):
+            torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
         optimizer.step()
         schedule.step()
         mean.update_parameters(network)
