@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from earthgen.cli.world import HOW, WHAT, WHERE, option
+from earthgen.cli.options import ConfigFile, Device, Json, ModelName, Output, Seed, Size, Steps
+from earthgen.cli.options import formats as formats_option
+from earthgen.cli.world import HOW, WHAT, option
 
 _FORMATS = "levir-cd, levir-cd-split, second, change-geotiff, change-captions, change-coco"
 _KINDS = "add, remove, move, grow, shrink, transition"
@@ -15,9 +17,7 @@ _NUISANCES = "season, illumination, relief, haze, noise, jpeg (0 to 1), misregis
 
 
 def change(
-    config: Annotated[
-        Path | None, option("--config", "-c", panel=WHAT, metavar="YAML", text="Everything that has no option.")
-    ] = None,
+    config: ConfigFile = None,
     source: Annotated[
         Path | None, option("--source", panel=WHAT, metavar="FOLDER", text="Images of the first date. None: made too.")
     ] = None,
@@ -41,7 +41,7 @@ def change(
         str | None,
         option("--nuisance", panel=WHAT, metavar="NAME=S,...", text=f"What is no change: {_NUISANCES}. Default: none."),
     ] = None,
-    size: Annotated[str | None, option("--size", panel=WHAT, metavar="SIDE|WxH", text="Pixels. Default: 256.")] = None,
+    size: Size = None,
     prompt: Annotated[str | None, option("--prompt", panel=WHAT, text="A sentence about all images.")] = None,
     gsd: Annotated[float | None, option("--gsd", panel=WHAT, metavar="M", text="Metres on the ground a pixel.")] = None,
     start: Annotated[
@@ -50,22 +50,16 @@ def change(
     interval: Annotated[
         int | None, option("--interval", panel=WHAT, metavar="DAYS", text="From date to date. Default: 365.")
     ] = None,
-    seed: Annotated[int | None, option("--seed", panel=HOW, text="Same seed, same data set. Default: 0.")] = None,
+    seed: Seed = None,
     margin: Annotated[
         int | None, option("--margin", panel=HOW, metavar="PX", text="Around a change, may differ. Default: 12.")
     ] = None,
-    steps: Annotated[int | None, option("--steps", panel=HOW, metavar="N", text="Sampling steps.")] = None,
-    model: Annotated[str | None, option("--model", panel=HOW, text="The bundled model's name or a folder.")] = None,
-    device: Annotated[
-        str | None, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")
-    ] = None,
-    formats: Annotated[
-        list[str] | None, option("--format", "-f", panel=WHERE, metavar="NAME", text=f"Of {_FORMATS}. Repeat it.")
-    ] = None,
-    output: Annotated[Path, option("-o", "--output", panel=WHERE, metavar="FOLDER", text="New or its own.")] = Path(
-        "changes"
-    ),
-    json: Annotated[bool, option("--json", panel=WHERE, text="Print JSON, for scripts.")] = False,
+    steps: Steps = None,
+    model: ModelName = None,
+    device: Device = None,
+    formats: Annotated[list[str] | None, formats_option(_FORMATS)] = None,
+    output: Output = Path("changes"),
+    json: Json = False,
 ) -> None:
     """Make pairs of images of one place with exact labels of what changed.
 
@@ -113,7 +107,7 @@ def change(
     from earthgen.dataset.change import make_changes  # imports torch, so only once the request is known to be sound
 
     asked = ChangeConfig.from_dict({**record, "device": models.find_device(device or record.get("device", "auto"))})
-    models._hush()
+    models.hush()
     report = make_changes(asked, output, progress=False if json else None)
     parse.print_json(report) if json else _print(report)
 

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from earthgen.cli.change import change
+from earthgen.cli.options import ConfigFile, Device, Json, ModelName, Output, Seed, Size, Steps
+from earthgen.cli.options import formats as formats_option
 from earthgen.cli.verify import verify
-from earthgen.cli.world import HOW, WHAT, WHERE, option
+from earthgen.cli.world import HOW, WHAT, option
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -51,9 +53,7 @@ _FORMATS = "coco, yolo, yolo-obb, dota, voc, masks, imagefolder, classification,
 
 def _command(task: str) -> Callable[..., None]:
     def command(
-        config: Annotated[
-            Path | None, option("--config", "-c", panel=WHAT, metavar="YAML", text="Everything that has no option.")
-        ] = None,
+        config: ConfigFile = None,
         classes: Annotated[
             list[str] | None,
             option("--class", panel=WHAT, metavar="NAME", text="What is shown. Repeat it. Default: what --real shows."),
@@ -71,9 +71,7 @@ def _command(task: str) -> Callable[..., None]:
             Path | None,
             option("--real", panel=WHAT, metavar="PATH", text="Your labelled images, to learn from."),
         ] = None,
-        size: Annotated[
-            str | None, option("--size", panel=WHAT, metavar="SIDE|WxH", text="Pixels. Default: 256.")
-        ] = None,
+        size: Size = None,
         tile: Annotated[
             int | None,
             option("--tile", panel=WHAT, metavar="SIDE", text="Cut images into tiles of so many pixels."),
@@ -86,25 +84,19 @@ def _command(task: str) -> Callable[..., None]:
             Path | None, option("--filter", panel=HOW, metavar="FOLDER", text="Evaluator that judges the images.")
         ] = None,
         no_filter: Annotated[bool, option("--no-filter", panel=HOW, text="Keep every image.")] = False,
-        seed: Annotated[int | None, option("--seed", panel=HOW, text="Same seed, same data set. Default: 0.")] = None,
-        steps: Annotated[int | None, option("--steps", panel=HOW, metavar="N", text="Sampling steps.")] = None,
+        seed: Seed = None,
+        steps: Steps = None,
         guidance: Annotated[
             str | None, option("--guidance", panel=HOW, metavar="W|NAME=W,...", text="As in generate.")
         ] = None,
-        model: Annotated[str | None, option("--model", panel=HOW, text="The bundled model's name or a folder.")] = None,
-        device: Annotated[
-            str | None, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")
-        ] = None,
+        model: ModelName = None,
+        device: Device = None,
         workers: Annotated[
             int, option("--workers", "-j", panel=HOW, metavar="N", text="Processes, each with its own model in memory.")
         ] = 1,
-        formats: Annotated[
-            list[str] | None, option("--format", "-f", panel=WHERE, metavar="NAME", text=f"Of {_FORMATS}. Repeat it.")
-        ] = None,
-        output: Annotated[Path, option("-o", "--output", panel=WHERE, metavar="FOLDER", text="New or its own.")] = Path(
-            "dataset"
-        ),
-        json: Annotated[bool, option("--json", panel=WHERE, text="Print JSON, for scripts.")] = False,
+        formats: Annotated[list[str] | None, formats_option(_FORMATS)] = None,
+        output: Output = Path("dataset"),
+        json: Json = False,
     ) -> None:
         from earthgen.cli import parse
         from earthgen.dataset.checks import read_yaml
@@ -138,7 +130,7 @@ def _command(task: str) -> Callable[..., None]:
         from earthgen.cli import models
         from earthgen.dataset import engine  # imports torch, so only once the request is known to be sound
 
-        models._hush()
+        models.hush()
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: typer.echo(f"earthgen: {message}", err=True)
             report = engine.make(asked, output, processes=workers, progress=False if json else None)

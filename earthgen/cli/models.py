@@ -59,7 +59,7 @@ def load(name: str, folder: Path, device: str, steps: int | None, guidance: Guid
     from earthgen.pipelines import EarthPipeline
     from earthgen.pipelines.earth import DEFAULT_STEPS
 
-    _hush()
+    hush()
     pipe = EarthPipeline.from_pretrained(name).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
     shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
@@ -67,7 +67,7 @@ def load(name: str, folder: Path, device: str, steps: int | None, guidance: Guid
     return Model(pipe, shown, weights.model_sha256(folder), device, chosen, guidance or Guidance())
 
 
-def _hush() -> None:
+def hush() -> None:
     """No chatter of the libraries about loading; their errors stay."""
     import diffusers.utils.logging as of_diffusers
     import transformers.utils.logging as of_transformers

@@ -114,7 +114,7 @@ def opener(
         from earthgen.cli import models
         from earthgen.world.world import World
 
-        models._hush()
+        models.hush()
         return World.open(
             seed,
             model,

@@ -10,7 +10,7 @@ from typing import Any
 
 from earthgen.conditions import Conditions, check_number
 from earthgen.dataset.checks import day, names, section, whole
-from earthgen.dataset.config import _size, _splits
+from earthgen.dataset.config import size_of, splits_of
 from earthgen.errors import ArgumentError
 from earthgen.labels.change import FORMATS
 from earthgen.simulate.event_rules import EventRules
@@ -73,7 +73,7 @@ class ChangeConfig:
 
     def __post_init__(self) -> None:
         made: dict[str, Any] = {name: names(name, getattr(self, name)) for name in ("classes", "formats")}
-        made |= {"size": _size(self.size), "splits": _splits(self.splits)}
+        made |= {"size": size_of(self.size), "splits": splits_of(self.splits)}
         for name, cls in (("rules", EventRules), ("nuisance", Nuisance)):
             if not isinstance(getattr(self, name), cls):
                 made[name] = section(cls, getattr(self, name) or {}, name)

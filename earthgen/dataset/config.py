@@ -186,13 +186,13 @@ class Config:
         values = {
             "classes": classes,
             "formats": checks.names("formats", self.formats),
-            "size": _size(self.size),
+            "size": size_of(self.size),
             "prompts": _prompts(self.prompts, classes),
             "conditions": _as(Ranges, self.conditions, "conditions"),
             "layout": _as(Layouts, self.layout, "layout"),
             "filter": _as(Screening, self.filter, "filter"),
             "tiles": None if tiles is None else _as(Tiles, tiles, "tiles"),
-            "splits": _splits(self.splits),
+            "splits": splits_of(self.splits),
             "guidance": _guidance(self.guidance),
             "created": None if self.created is None else checks.day("created", self.created),
         }
@@ -281,7 +281,8 @@ def _region(value: object) -> tuple[float, ...]:
     return tuple(float(bound) for bound in bounds)
 
 
-def _size(value: object) -> tuple[int, int]:
+def size_of(value: object) -> tuple[int, int]:
+    """`SIDE`, `WIDTHxHEIGHT` or (height, width) as (height, width) in pixels."""
     if isinstance(value, (tuple, list)) and len(value) == 2:
         value = f"{value[1]}x{value[0]}"
     match = re.fullmatch(r"\s*(\d{1,9})(?:[xX×](\d{1,9}))?\s*", str(value))
@@ -316,7 +317,8 @@ def _guidance(value: object) -> Guidance | None:
     return Guidance.uniform(float(value))  # type: ignore[arg-type]
 
 
-def _splits(value: object) -> dict[Split, float]:
+def splits_of(value: object) -> dict[Split, float]:
+    """Shares of the splits, which add up to 1."""
     shares = checks.mapping("splits", value)
     for name, share in shares.items():
         if name not in SPLITS:

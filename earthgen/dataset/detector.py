@@ -7,7 +7,6 @@ Beside RT-DETRv2 and DETR, in about a CPU minute each from few small images, it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,16 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from earthgen.dataset.verify_data import Objects, Pictures, objects_of, random_corner, turned, window
-from earthgen.errors import ArgumentError, WeightsError
+from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledImage
-from earthgen.metrics.network import fit, to_tensor
-from earthgen.output.atomic import write_bytes, write_text
+from earthgen.metrics.network import fit, load_weights, save_weights, to_tensor
 
 DISTINCT = 0.6
 """Intersection over union from which two detections of a class are one."""
@@ -128,9 +124,7 @@ class Detector:
     def save(self, folder: Path | str) -> None:
         """Write `detector.safetensors` and `detector.json` into `folder`."""
         record = {"classes": self.classes, "config": asdict(self.config)}
-        weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
-        write_bytes(Path(folder) / "detector.safetensors", save(_without_twins(weights)))
-        write_text(Path(folder) / "detector.json", json.dumps(record, indent=2) + "\n")
+        save_weights(*_files(folder), self.network, record)
 
     @classmethod
     def load(cls, folder: Path | str) -> Detector:
@@ -139,21 +133,18 @@ class Detector:
         Raises:
             WeightsError: The files are missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            record = json.loads((folder / "detector.json").read_text())
-            config = DetectorConfig(**{**record["config"], "widths": tuple(record["config"]["widths"])})
-            network = _network(len(record["classes"]), config)
-            weights = load_file(str(folder / "detector.safetensors"))
-            missing, unexpected = network.load_state_dict(weights, strict=False)
-            twins = set(network.state_dict()) - set(_without_twins(network.state_dict()))
-            if unexpected or set(missing) - twins:
-                raise ValueError(f"its weights are those of another network: {[*unexpected, *missing][:3]}")
-        except FileNotFoundError as error:
-            raise WeightsError(f"{folder} holds no detector: {error.filename} is missing") from error
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"the detector in {folder} is damaged: {error}") from error
-        return cls(network.eval(), record["classes"], config)
+        network, record = load_weights(
+            *_files(folder), "detector", lambda record: _network(len(record["classes"]), _config(record["config"]))
+        )
+        return cls(network, record["classes"], _config(record["config"]))
+
+
+def _files(folder: Path | str) -> tuple[Path, Path]:
+    return Path(folder) / "detector.safetensors", Path(folder) / "detector.json"
+
+
+def _config(record: dict[str, Any]) -> DetectorConfig:
+    return DetectorConfig(**{**record, "widths": tuple(record["widths"])})
 
 
 class _Windows:
@@ -265,9 +256,3 @@ def _distinct(corners: Tensor, labels: Tensor) -> list[int]:
         if not clash[k, kept].any():
             kept.append(k)
     return kept
-
-
-def _without_twins(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One name for each tensor: the heads of the decoder's layers are known by two."""
-    seen: dict[int, str] = {}
-    return {k: v for k, v in weights.items() if seen.setdefault(v.data_ptr(), k) == k or not v.numel()}

@@ -6,26 +6,22 @@ Feature pyramid after Lin et al. 2017, arXiv:1612.03144.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from earthgen.dataset.verify_data import Pictures, class_map, mask_of, random_corner, turned, window
-from earthgen.errors import ArgumentError, WeightsError
+from earthgen.errors import ArgumentError
 from earthgen.labels.base import UNKNOWN, LabelledImage
-from earthgen.metrics.network import FitConfig, ResidualBlock, fit_network, to_tensor
-from earthgen.output.atomic import write_bytes, write_text
+from earthgen.metrics.network import FitConfig, ResidualBlock, fit_network, load_weights, save_weights, to_tensor
 
 STRIDE = 16
 """Of the coarsest features."""
@@ -135,9 +131,7 @@ class Evaluator:
     def save(self, folder: Path | str) -> None:
         """Write `evaluator.safetensors` and `evaluator.json` into `folder`."""
         record = {"classes": self.classes, "mask_classes": self.mask_classes, "config": asdict(self.config)}
-        weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
-        write_bytes(Path(folder) / "evaluator.safetensors", save(weights))
-        write_text(Path(folder) / "evaluator.json", json.dumps(record, indent=2) + "\n")
+        save_weights(*_files(folder), self.network, record)
 
     @classmethod
     def load(cls, folder: Path | str) -> Evaluator:
@@ -146,20 +140,20 @@ class Evaluator:
         Raises:
             WeightsError: The files are missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            record = json.loads((folder / "evaluator.json").read_text())
-            shape = record["config"]
-            fit, widths = FitConfig(**shape["fit"]), tuple(shape["widths"])
-            config = EvaluatorConfig(**{**shape, "widths": widths, "fit": fit})
-            classes, mask_classes = record["classes"], record["mask_classes"]
-            network = _Pyramid(sum(_groups(classes, mask_classes)), config)
-            network.load_state_dict(load_file(str(folder / "evaluator.safetensors")))
-        except FileNotFoundError as error:
-            raise WeightsError(f"{folder} holds no evaluator: {error.filename} is missing") from error
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"the evaluator in {folder} is damaged: {error}") from error
-        return cls(network.eval(), classes, mask_classes, config)
+
+        def build(record: dict[str, Any]) -> _Pyramid:
+            return _Pyramid(sum(_groups(record["classes"], record["mask_classes"])), _config(record["config"]))
+
+        network, record = load_weights(*_files(folder), "evaluator", build)
+        return cls(network, record["classes"], record["mask_classes"], _config(record["config"]))
+
+
+def _files(folder: Path | str) -> tuple[Path, Path]:
+    return Path(folder) / "evaluator.safetensors", Path(folder) / "evaluator.json"
+
+
+def _config(record: dict[str, Any]) -> EvaluatorConfig:
+    return EvaluatorConfig(**{**record, "widths": tuple(record["widths"]), "fit": FitConfig(**record["fit"])})
 
 
 class _Pyramid(nn.Module):

@@ -98,7 +98,7 @@ def _serve(connection: Connection, config: Config, folder: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leave behind
     torch.set_num_threads(config.threads)
-    models._hush()
+    models.hush()
     try:
         maker = Maker(config, folder)
         while (index := connection.recv()) is not None:

@@ -27,7 +27,7 @@ from rasterio.errors import RasterioError
 
 from earthgen.errors import ArgumentError, DataError, EarthgenError, OutputError
 from earthgen.labels.base import SPLITS, UNKNOWN, Split
-from earthgen.labels.formats import _fresh, _same
+from earthgen.labels.formats import fresh_folder, same_files
 from earthgen.labels.notes import Notes
 from earthgen.labels.pictures import read_header
 from earthgen.output.atomic import StrPath, check_writable
@@ -179,12 +179,12 @@ def export_changes(
     root, notes = check_writable(folder), Notes()
     found: dict[str, Path] = {}
     for name in formats:
-        target, temporary = root / name, _fresh(root / f".{name}.tmp")
+        target, temporary = root / name, fresh_folder(root / f".{name}.tmp")
         try:
             writers.write(name, pairs, temporary, writers.Job(target, notes, second_classes or {}, progress))
             if not target.exists():
                 temporary.rename(target)
-            elif not _same(temporary, target):
+            elif not same_files(temporary, target):
                 raise OutputError(f"{str(target)!r} holds something else: choose another folder, or remove that one")
         except EarthgenError:
             raise

@@ -79,7 +79,7 @@ def export(images: LabelledSet, folder: StrPath, formats: Sequence[str], *, prog
         raise ArgumentError("images", "must hold at least one image", images.images)
     root = check_writable(folder)
     notes = Notes()
-    staging = _fresh(root / ".pictures.tmp")
+    staging = fresh_folder(root / ".pictures.tmp")
     try:
         job = Writing(images, staging, notes, progress)
         folders = {name: _write(name, images, root, job) for name in formats}
@@ -98,21 +98,21 @@ def _write(name: str, images: LabelledSet, root: Path, job: Writing) -> Path:
     format = _ALL[name]
     assert format.write is not None
     write = getattr(_module(format), format.write)
-    temporary = _fresh(root / f".{name}.tmp")
+    temporary = fresh_folder(root / f".{name}.tmp")
     try:
         write(images, temporary, job)
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         if not target.exists():
             temporary.rename(target)
-        elif not _same(temporary, target):
+        elif not same_files(temporary, target):
             raise OutputError(f"{str(target)!r} holds something else: choose another folder, or remove that one")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-def _fresh(folder: Path) -> Path:
+def fresh_folder(folder: Path) -> Path:
     """A new folder in place of what a killed run may have left."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -120,7 +120,7 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _same(new: Path, old: Path) -> bool:
+def same_files(new: Path, old: Path) -> bool:
     """Whether two folders hold the same files, but for hidden ones and the caches that trainers leave behind."""
     files = [
         {

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from earthgen.errors import ArgumentError, WeightsError
+from earthgen.output.atomic import atomic_path, write_text
 
 Images = NDArray[np.uint8]
 """RGB images of one size, (number, height, width, 3)."""
@@ -253,35 +253,52 @@ def run(
     return np.concatenate(parts)
 
 
-def save_network(folder: Path, network: ResidualNetwork, about: dict[str, Any]) -> None:
-    """Write `model.safetensors` and `config.json` (the network's shape and `about`) into `folder`.
+def save_weights(weights: Path, config: Path, network: nn.Module, record: Mapping[str, Any]) -> None:
+    """Write a network's weights (safetensors), then the JSON `record` that `load_weights` makes its shape from."""
+    with atomic_path(weights) as temporary:
+        save_model(network, str(temporary))
+    write_text(config, json.dumps(record, indent=2) + "\n")
 
-    The folder appears whole or not at all: it is filled under a temporary name beside its own.
+
+def load_weights(
+    weights: Path, config: Path, kind: str, build: Callable[[dict[str, Any]], AnyNetwork]
+) -> tuple[AnyNetwork, dict[str, Any]]:
+    """The network that `save_weights` wrote, in evaluation mode, and its record.
+
+    Args:
+        weights: File of the weights.
+        config: File of the record.
+        kind: What errors call the network.
+        build: Makes a network of the right shape from the record; `ValueError`, `KeyError` or `TypeError` say that it
+            describes none.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or they do not belong together.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    fresh.mkdir(exist_ok=True)
+    try:
+        record = json.loads(config.read_text())
+        network = build(record)
+        load_model(network, str(weights))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{config.parent} holds no {kind}: {error.filename or weights} is missing") from error
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"the {kind} in {config.parent} is damaged: {error}") from error
+    network.eval()
+    return network, record
+
+
+def save_network(folder: Path, network: ResidualNetwork, about: dict[str, Any]) -> None:
+    """Write `model.safetensors` and `config.json` (the network's shape and `about`) into `folder`."""
     record = {"network": asdict(network.config), **about}
-    (fresh / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(fresh / "model.safetensors"))
-    if folder.exists():
-        for name in ("config.json", "model.safetensors"):
-            (fresh / name).replace(folder / name)
-        fresh.rmdir()
-    else:
-        fresh.replace(folder)
+    save_weights(folder / "model.safetensors", folder / "config.json", network, record)
 
 
 def load_network(folder: Path) -> tuple[ResidualNetwork, dict[str, Any]]:
     """The network that `save_network` wrote, in evaluation mode, and its `about`."""
-    try:
-        about = json.loads((folder / "config.json").read_text())
+
+    def build(about: dict[str, Any]) -> ResidualNetwork:
         shape = about.pop("network")
-        config = NetworkConfig(**{**shape, "widths": tuple(shape["widths"]), "blocks": tuple(shape["blocks"])})
-        network = ResidualNetwork(config)
-        network.load_state_dict(load_file(str(folder / "model.safetensors")))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{folder} holds no evaluator: {error.filename} is missing") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"the evaluator in {folder} is damaged: {error}") from error
-    return network.eval(), about
+        lists = {name: tuple(shape[name]) for name in ("widths", "blocks")}
+        return ResidualNetwork(NetworkConfig(**{**shape, **lists}))
+
+    return load_weights(folder / "model.safetensors", folder / "config.json", "evaluator", build)
