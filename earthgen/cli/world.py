@@ -149,7 +149,7 @@ def of_a_world(command: Callable[..., None]) -> Callable[..., None]:
 
 def zoom_range(text: str) -> tuple[int, int]:
     """`4-10` or `7`, as (4, 10) or (7, 7)."""
-    from earthgen.world.world import DEEPEST
+    from earthgen.world.pyramid import DEEPEST
 
     match = re.fullmatch(r"\s*(\d{1,2})\s*(?:-\s*(\d{1,2})\s*)?", text)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)

@@ -32,6 +32,10 @@ LATENT = 4
 """Pixels a side of a latent, unless said otherwise."""
 CASCADE_STEP = COARSE_FACTOR.bit_length() - 1
 """Levels a stage of the cascade goes down: 2, as it refines by 4."""
+DEEPEST = 18
+"""The last level: 0.6 m a pixel on the equator, 0.3 m at 60° N and S."""
+IMAGINED_LEVEL = 4
+"""The level of an imagined planet that is made from noise alone: 9.8 km a pixel."""
 
 _ON_EDGE = 1e-4
 """Pixels, three times the rounding error of the finest level's coordinates."""

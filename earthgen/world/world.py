@@ -35,7 +35,7 @@ from earthgen.world.given import by_level, constant_conditions, fingerprint, loa
 from earthgen.world.known import KnownImagery, Raster
 from earthgen.world.noise import whole_number
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
-from earthgen.world.pyramid import CASCADE_STEP, LATENT, Tile, Window
+from earthgen.world.pyramid import CASCADE_STEP, DEEPEST, IMAGINED_LEVEL, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
 from earthgen.world.stage import CELL, ORDER, Request, Sampling, Stage
 from earthgen.world.store import LatentStore
@@ -43,12 +43,8 @@ from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
 
-DEEPEST = 18
-"""The last level: 0.6 m a pixel on the equator, 0.3 m at 60° N and S."""
 FINEST_GSD = 0.3
 """Metres a pixel of the finest images that the bundled model learned from."""
-IMAGINED_LEVEL = 4
-"""The level of an imagined planet that is made from noise alone: 9.8 km a pixel."""
 DEFAULT_STEPS = 5
 """Of second order. On level 8 they are 1.5 grey levels (rms) from 40 of first order and have 88 % of their detail; 8 of
 first order are 2.2 and have 80 %, and 6 and 8 of second order are 0.9 and 0.5 and have 94 and 100 %."""
