@@ -10,7 +10,7 @@ pixels are copied, so they are equal, not just alike. What differs between dates
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +81,7 @@ class ChangePipeline(EarthPipeline):
         guidance: Guidance | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        callback_on_step_end: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]] | None = None,
     ) -> ChangeOutput:
         """Make one image a date. The result is a function of the arguments alone.
 
@@ -101,6 +102,7 @@ class ChangePipeline(EarthPipeline):
                 of `EarthPipeline`, and what is made anew a weight of 2.
             output_type: "pil", or "np" for uint8 (dates, height, width, 3).
             return_dict: False for the tuple (images, series).
+            callback_on_step_end: As `EarthPipeline` has it, for every window that is made.
 
         Raises:
             ArgumentError: An argument breaks a rule: sizes that differ, dates that run backwards, labels without words.
@@ -111,7 +113,7 @@ class ChangePipeline(EarthPipeline):
         stream(seed)  # refuses what is no seed
         weights = {"guidance_scale": guidance_scale, "guidance": guidance}
         guided = {name: value for name, value in weights.items() if value is not None}
-        maker = _Maker(self, series, common, seed, origin, num_inference_steps, guided)
+        maker = _Maker(self, series, common, seed, origin, num_inference_steps, guided, callback_on_step_end)
         bar = {"leave": False, **getattr(self, "_progress_bar_config", {})}
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
         made = [np.full((series.height, series.width), source is None)]
@@ -183,8 +185,9 @@ class _Maker:
         origin: tuple[int, int],
         steps: int | None,
         guided: dict[str, Any],
+        callback: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]] | None,
     ) -> None:
-        self.pipe, self.series, self.common = pipe, series, common
+        self.pipe, self.series, self.common, self.callback = pipe, series, common, callback
         self.seed, self.origin, self.steps, self.guided = seed, origin, steps, guided
 
     def first(self) -> RGB:
@@ -276,6 +279,7 @@ class _Maker:
             latents=self._noise(rows.start, columns.start, height, width),
             num_inference_steps=self.steps,
             output_type="np",
+            callback_on_step_end=self.callback,
             **more,
         )
         return np.rint(np.asarray(result.images[0]) * 255).astype(np.uint8)

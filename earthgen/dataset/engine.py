@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ from earthgen import __version__, labels, weights
 from earthgen.conditions import Box
 from earthgen.dataset import checks, real, summary, workers
 from earthgen.dataset.config import Config
+from earthgen.dataset.maker import Maker, Outcome
 from earthgen.dataset.store import Record, Store, check_same, sha256
 from earthgen.errors import ArgumentError, DataError, OutputError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
@@ -33,7 +34,15 @@ _ANY_TASK = ("imagefolder", "classification", "torchgeo", "stac")
 """Formats that hold images without objects and masks."""
 
 
-def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool | None = None) -> dict[str, Any]:
+def make(
+    config: Config,
+    folder: StrPath,
+    *,
+    processes: int = 1,
+    progress: bool | None = None,
+    pipe: Any = None,
+    on_step: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
     """Make the data set that `config` describes in `folder`, or what is left of it. Returns a JSON-ready report.
 
     Whatever ends it, the same call goes on there, and comes to the same files as if it had never ended. A data set that
@@ -44,6 +53,9 @@ def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool 
         folder: Absent, empty, or with the same data set or a part of it.
         processes: How many processes make images; of no influence on the result.
         progress: A bar on stderr; None shows one on a terminal.
+        pipe: The configuration's model, if it is loaded already: then this process makes all, with its own threads.
+        on_step: Told, with `pipe`, after each denoising step what share of the rows is done. What it raises stops the
+            making, as Ctrl-C does.
 
     Raises:
         ArgumentError: The configuration breaks a rule, or the folder holds a data set of another one.
@@ -56,7 +68,7 @@ def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool 
     weights.check(weights.resolve(config.model))
     with store.locked():
         try:
-            return _made(config, store, processes, progress, started)
+            return _made(config, store, processes, progress, started, pipe, on_step)
         except OSError as error:
             if isinstance(error, (OutputError, DataError)) or error.errno is None:
                 raise
@@ -65,7 +77,15 @@ def make(config: Config, folder: StrPath, *, processes: int = 1, progress: bool 
             ) from error
 
 
-def _made(config: Config, store: Store, processes: int, progress: bool | None, started: float) -> dict[str, Any]:
+def _made(
+    config: Config,
+    store: Store,
+    processes: int,
+    progress: bool | None,
+    started: float,
+    pipe: Any,
+    on_step: Callable[[float], None] | None,
+) -> dict[str, Any]:
     labelled = real.read(config)
     there = store.config()
     config = resolve(config, labelled, there)
@@ -85,7 +105,7 @@ def _made(config: Config, store: Store, processes: int, progress: bool | None, s
         counts = Counter[str]()
         with (
             tqdm(total=config.count, initial=len(records), unit="row", disable=not shown, desc=config.task) as bar,
-            closing(workers.made(config, store.folder, missing, processes)) as outcomes,
+            closing(_outcomes(config, store, missing, processes, pipe, on_step)) as outcomes,
         ):
             for outcome in outcomes:
                 seconds.update(outcome.seconds)
@@ -96,6 +116,30 @@ def _made(config: Config, store: Store, processes: int, progress: bool | None, s
     if not store.sums.exists():
         seconds += _finish(config, store, records, shown)
     return _report(config, store, records, len(missing), seconds, time.perf_counter() - started)
+
+
+def _outcomes(
+    config: Config,
+    store: Store,
+    missing: Sequence[int],
+    processes: int,
+    pipe: Any,
+    on_step: Callable[[float], None] | None,
+) -> Generator[Outcome, None, None]:
+    """The rows that are missing, made one after the other here where the model is given, or by workers."""
+    if pipe is None:
+        yield from workers.made(config, store.folder, missing, processes)
+        return
+    done = config.count - len(missing)
+
+    def step(part: float) -> None:
+        if on_step is not None:
+            on_step((done + part) / config.count)
+
+    maker = Maker(config, store.folder, pipe, step)
+    for index in missing:
+        yield maker.make(index)
+        done += 1
 
 
 def resolve(config: Config, labelled: LabelledSet | None, there: Config | None = None) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -46,13 +46,21 @@ class Outcome:
 
 
 class Maker:
-    """Makes rows. One a process; every row is computed alone, so that it does not depend on the others."""
+    """Makes rows. One a process; every row is computed alone, so that it does not depend on the others.
 
-    def __init__(self, config: Config, folder: Path) -> None:
-        self.config, self.store = config, Store(folder)
-        earth = import_module("earthgen.pipelines.earth")  # looked up when asked for, as in `earthgen.world`
-        self.pipe = earth.EarthPipeline.from_pretrained(config.model).to(config.device)
-        self.pipe.set_progress_bar_config(disable=True)
+    `pipe` is the configuration's model where it is loaded already. `on_step` is told after each denoising step what
+    share of its image is done.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, pipe: Any = None, on_step: Callable[[float], None] | None = None
+    ) -> None:
+        self.config, self.store, self.on_step = config, Store(folder), on_step
+        if pipe is None:
+            earth = import_module("earthgen.pipelines.earth")  # looked up when asked for, as in `earthgen.world`
+            pipe = earth.EarthPipeline.from_pretrained(config.model).to(config.device)
+            pipe.set_progress_bar_config(disable=True)
+        self.pipe = pipe
         self.layouts = layouts_of(config, self.store)
         self.filter = filter_of(config, self.store)
         self._seconds: dict[str, float] = {}
@@ -122,6 +130,12 @@ class Maker:
 
     def _generate(self, asked: Conditions, seed: int) -> NDArray[np.uint8]:
         height, width = self.config.size
+
+        def on_step(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if self.on_step is not None:
+                self.on_step((step + 1) / (self.config.steps or step + 1))
+            return tensors
+
         with self._timed("model"):
             result = self.pipe(
                 conditions=[asked],  # alone: in a batch it would be rounded otherwise
@@ -132,6 +146,7 @@ class Maker:
                 # On the CPU whatever the device, so that a seed means the same image everywhere.
                 generator=[torch.Generator().manual_seed(seed)],
                 output_type="pil",
+                callback_on_step_end=on_step,
             )
             return np.array(result.images[0].convert("RGB"))
 
