@@ -3,7 +3,11 @@
     python -m earthgen.training.autoencoder --data_root DATA --output_dir runs/autoencoder --max_train_steps 6000
 
 Loss: the square root of each image's L1 + amplitude of the local Fourier spectrum, which keeps texture that L1 alone
-would blur. A little Gaussian noise is added to the channels of detail, so that small errors of a denoiser stay small.
+would blur, + contrast between neighbouring pixels, which is to be the same across the borders of latents as within. A
+little Gaussian noise is added to the channels of detail, so that small errors of a denoiser stay small, and to those of
+colour, where the smooth image of the noise is what should come out.
+
+With `--init_from` and `--decoder_only` it goes on from trained weights, and caches of latents stay good.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from torch import Tensor, nn
 from earthgen.data.augment import draw
 from earthgen.data.base import Reader, Sample
 from earthgen.data.mixture import readers
+from earthgen.errors import ArgumentError
 from earthgen.models import EarthAutoencoder
+from earthgen.models.autoencoder import RGB, mixed, spread
 from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
 
 SHARES = {
@@ -57,6 +63,20 @@ def spectrum_loss(x: Tensor, y: Tensor, window: int = 32) -> Tensor:
     return (amplitudes(x) - amplitudes(y)).abs().mean()
 
 
+def contrast_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tensor:
+    """How far mean contrasts of neighbouring pixels differ, (batch, 3, H, W) each, for each place in a cell's period.
+
+    Mean absolute difference of their logarithms; contrasts below `least`, a quarter of a grey level, count as that.
+    """
+
+    def contrasts(image: Tensor) -> Tensor:
+        rows, columns = image.diff(dim=2).abs().mean((1, 3)), image.diff(dim=3).abs().mean((1, 2))
+        places = [g[:, i::cell].mean(1) for g in (rows, columns) for i in range(cell)]
+        return torch.stack(places, 1).clamp(min=least).log()
+
+    return (contrasts(x) - contrasts(y)).abs().mean()
+
+
 class Crops:
     """Random crops of random sets at random resolutions. A batch is of one size: 64 or 128 px."""
 
@@ -85,37 +105,48 @@ class Crops:
         return {"x": to_tensor([self.draw(names[i], rng, size).image for i in picks])}
 
 
-def make_loss(args: argparse.Namespace):  # type: ignore[no-untyped-def]
-    """The loss of the recipe, closed over its weights."""
+def make_loss(args: argparse.Namespace, cell: int):  # type: ignore[no-untyped-def]
+    """The loss of the recipe, closed over its weights; a latent is `cell` pixels wide."""
 
     def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
-        x: Tensor = batch["x"]
-        y, detail = model(x, step)
+        y, x, detail = model(batch["x"], step)
         each = (y.float() - x).abs().mean((1, 2, 3))
         # Square roots of each image's error: what is easy to code (a calm, dark scene) is to be coded well, too.
         spectrum = spectrum_loss(y, x)
         magnitude = detail.float().square().mean()
-        total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.magnitude_weight * magnitude
+        contrast = contrast_loss(y.float(), x, cell)
+        total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.contrast_weight * contrast
+        total = total + args.magnitude_weight * magnitude
         psnr = -10 * torch.log10((y.detach().float() - x).square().mean((1, 2, 3)) / 4).mean()
-        figures = {"l1": each.detach().mean(), "psnr": psnr, "detail2": magnitude.detach()}
+        figures = {"l1": each.detach().mean(), "psnr": psnr, "contrast": contrast.detach(), "detail2": magnitude.detach()}
         return total, {k: float(v) for k, v in figures.items()}
 
     return loss
 
 
 class TrainableAutoencoder(nn.Module):
-    """The autoencoder with noise on its detail, so that one forward pass is all a trainer sees."""
+    """The autoencoder with noise on its latents, so that one forward pass is all a trainer sees.
 
-    def __init__(self, autoencoder: EarthAutoencoder, latent_noise: float) -> None:
+    `latent_noise` is relative to the deviation of the detail; the noise on colours deviates by up to `colour_noise`.
+    """
+
+    def __init__(self, autoencoder: EarthAutoencoder, latent_noise: float, colour_noise: float) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.latent_noise = latent_noise
+        self.colour_noise = colour_noise
 
-    def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """What comes back, what should, and the channels of detail."""
         colour, detail = self.autoencoder.to_latent(x).tensor_split([3], 1)
-        noise = torch.randn(detail.shape, generator=step.torch()).to(detail)
-        spread = detail.detach().std((0, 2, 3), keepdim=True)
-        return self.autoencoder.from_latent(torch.cat([colour, detail + self.latent_noise * spread * noise], 1)), detail
+        generator = step.torch()
+        noise = torch.randn(detail.shape, generator=generator).to(detail)
+        noisy = detail + self.latent_noise * detail.detach().std((0, 2, 3), keepdim=True) * noise
+        # Most images get little of it, some much: a calm sea shows what a city hides.
+        amount = self.colour_noise * torch.rand(len(x), 1, 1, 1, generator=generator).pow(3)
+        error = (amount * torch.randn(colour.shape, generator=generator)).to(colour)
+        wanted = x + spread(mixed(error, RGB), self.autoencoder.spatial_factor)
+        return self.autoencoder.from_latent(torch.cat([colour + error, noisy], 1)), wanted, detail
 
 
 @torch.inference_mode()
@@ -171,8 +202,12 @@ def parser() -> argparse.ArgumentParser:
         "--train_batch_pixels", type=int, default=16 * 64 * 64, help="pixels a batch, whatever its crop size"
     )
     p.add_argument("--latent_noise", type=float, default=0.01, help="relative to the detail's deviation")
+    p.add_argument("--colour_noise", type=float, default=0.04, help="most of it, where pixels are from -1 to 1")
     p.add_argument("--magnitude_weight", type=float, default=1e-4)
     p.add_argument("--spectrum_weight", type=float, default=1.0)
+    p.add_argument("--contrast_weight", type=float, default=0.1)
+    p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this autoencoder's folder")
+    p.add_argument("--decoder_only", action="store_true", help="leave the encoder, and so all latents, as they are")
     add_common_arguments(p)
     return p
 
@@ -181,20 +216,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     crops = Crops(readers(args.data_root, "train", args.sets), args.train_batch_pixels)
     torch.manual_seed(args.seed)
-    autoencoder = EarthAutoencoder(
-        args.latent_channels, tuple(args.block_channels), tuple(args.encoder_blocks), tuple(args.decoder_blocks)
-    )
+    if args.init_from:
+        autoencoder = EarthAutoencoder.from_pretrained(args.init_from, torch_dtype=torch.float32)
+    else:
+        if args.decoder_only:
+            raise ArgumentError("decoder_only", "needs --init_from: an untrained encoder tells nothing", True)
+        autoencoder = EarthAutoencoder(
+            args.latent_channels, tuple(args.block_channels), tuple(args.encoder_blocks), tuple(args.decoder_blocks)
+        )
+    autoencoder.encoder.requires_grad_(not args.decoder_only)
     tests = {n: r for n, r in readers(args.data_root, "test", args.sets).items() if len(r)}
     recipe = Recipe(
         name="autoencoder",
-        model=TrainableAutoencoder(autoencoder, args.latent_noise),
+        model=TrainableAutoencoder(autoencoder, args.latent_noise, args.colour_noise),
         batch=crops,
-        loss=make_loss(args),
+        loss=make_loss(args, autoencoder.spatial_factor),
         validate=validator(tests),
     )
     run(args, recipe)
-    mean, std = measure_latents(autoencoder, crops, args.seed)
-    autoencoder.register_to_config(latents_mean=mean, latents_std=std)
+    if not args.decoder_only:
+        mean, std = measure_latents(autoencoder, crops, args.seed)
+        autoencoder.register_to_config(latents_mean=mean, latents_std=std)
     export(autoencoder, args.output_dir / "autoencoder")
 
 

@@ -59,6 +59,18 @@ def mixed(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
     return (x.new_tensor(matrix).view(1, 3, 3, 1, 1) * x.unsqueeze(1)).sum(2)
 
 
+def spread(cells: Tensor, factor: int) -> Tensor:
+    """Values of cells (batch, c, h, w) → pixels (batch, c, factor × h, factor × w) without steps at the cells' borders.
+
+    Bilinear enlargement of values sharpened to make up for its blur, so that means over cells of what comes back are
+    nearly `cells`.
+    """
+    taps = cells.new_tensor([-0.25, 1.5, -0.25])
+    kernel = taps.outer(taps).expand(cells.shape[1], 1, 3, 3)
+    sharp = F.conv2d(F.pad(cells, (1, 1, 1, 1), mode="replicate"), kernel, groups=cells.shape[1])
+    return F.interpolate(sharp, scale_factor=factor, mode="bilinear")
+
+
 class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An autoencoder of spatial factor 4: plain residual blocks at scales that pixel (un)shuffling makes.
 
@@ -121,7 +133,9 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Images of latents that are not normalised, float32. Colours stay in float32: bfloat16 would show bands."""
         mean = mixed(z[:, :3].float(), RGB)
         x = F.interpolate(mean, scale_factor=self.spatial_factor, mode="bilinear") + self.decoder(z.to(self.dtype))
-        # What a cell's pixels miss of its mean colour is given to all of them alike.
+        # What the cells' pixels miss of their mean colours, first smoothly, for else cells would show in calm places;
+        # the little that is then left is given to all pixels of a cell alike.
+        x = x + spread(mean - F.avg_pool2d(x, self.spatial_factor), self.spatial_factor)
         return x + F.interpolate(mean - F.avg_pool2d(x, self.spatial_factor), scale_factor=self.spatial_factor)
 
     @apply_forward_hook
@@ -157,5 +171,5 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         factor = scales[-1]
         encoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.encoder_blocks, scales, strict=True))
         decoder = scales[0] + factor + sum(2 * n * p for n, p in zip(self.config.decoder_blocks, scales, strict=True))
-        # A pixel's correction is its cell's, whose farthest pixel reaches almost one latent further.
-        return math.ceil(encoder / factor), math.ceil(decoder / factor) + 1
+        # A cell's mean reaches almost one latent further than a pixel; `spread` hands it on over two cells.
+        return math.ceil(encoder / factor), math.ceil(decoder / factor) + 3
