@@ -117,9 +117,14 @@ def make_loss(args: argparse.Namespace, cell: int):  # type: ignore[no-untyped-d
         contrast = contrast_loss(y.float(), x, cell)
         total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.contrast_weight * contrast
         total = total + args.magnitude_weight * magnitude
-        psnr = -10 * torch.log10((y.detach().float() - x).square().mean((1, 2, 3)) / 4).mean()
-        figures = {"l1": each.detach().mean(), "psnr": psnr, "contrast": contrast.detach(), "detail2": magnitude.detach()}
-        return total, {k: float(v) for k, v in figures.items()}
+        psnr = -10 * torch.log10((y.float() - x).square().mean((1, 2, 3)) / 4).mean()
+        figures = {
+            "l1": each.detach().mean(),
+            "psnr": psnr,
+            "contrast": contrast.detach(),
+            "detail2": magnitude.detach(),
+        }
+        return total, {k: float(v.detach()) for k, v in figures.items()}
 
     return loss
 

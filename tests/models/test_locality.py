@@ -108,6 +108,16 @@ def test_tiles_of_the_autoencoder_equal_the_whole(autoencoder: EarthAutoencoder)
     assert torch.allclose(decoded, autoencoder.decode(z).sample, atol=1e-6)  # colours are float32
 
 
+def test_a_pixel_depends_on_no_latent_beyond_the_declared_reach(autoencoder: EarthAutoencoder) -> None:
+    z = torch.randn(1, 4, 48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    changed = z.clone()
+    changed[..., 24, 24] += 10
+    difference = (autoencoder.decode(changed).sample - autoencoder.decode(z).sample).abs().amax((0, 1))
+    rows = torch.nonzero(difference)[:, 0] // 4 - 24
+    declared = autoencoder.receptive_field[1]
+    assert declared - 2 <= int(rows.abs().max()) <= declared
+
+
 @pytest.mark.parametrize(("length", "tile", "halo"), [(10, 4, 2), (4, 4, 8), (1, 4, 0), (33, 8, 6)])
 def test_tiles_cover_each_position_once(length: int, tile: int, halo: int) -> None:
     seen: list[int] = []

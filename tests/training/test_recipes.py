@@ -34,6 +34,20 @@ def test_the_autoencoder_run_leaves_weights_statistics_a_sheet_and_metrics(autoe
     assert json.loads((autoencoder_run / "autoencoder.json").read_text())["latent_channels"] == 4
 
 
+def test_a_decoder_trained_further_leaves_the_encoder_and_the_latents_as_they_were(
+    tiny_data: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    wanted = flags.autoencoder(tiny_data, tmp_path / "more", 2)
+    with pytest.raises(ArgumentError, match="init_from"):
+        autoencoder.main([*wanted, "--decoder_only"])
+    autoencoder.main([*wanted, "--decoder_only", "--init_from", str(autoencoder_run / "autoencoder")])
+    before = EarthAutoencoder.from_pretrained(autoencoder_run / "autoencoder")
+    after = EarthAutoencoder.from_pretrained(tmp_path / "more" / "autoencoder")
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert torch.equal(before.encode(x).latent, after.encode(x).latent)
+    assert not torch.equal(before.decoder[0].weight, after.decoder[0].weight)
+
+
 def test_the_cache_holds_what_the_autoencoder_makes_of_the_data(latent_cache: Path, autoencoder_run: Path) -> None:
     folder = latent_cache / "64"
     z = np.load(folder / "z.npy")
