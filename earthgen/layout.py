@@ -76,7 +76,10 @@ def paint_boxes(boxes: Sequence[Box], vectors: Mapping[str, Array], height: int,
         inside = (np.abs(u) <= 1) & (np.abs(v) <= 1)
 
         def mean(a: NDArray[np.floating], shape: tuple[int, int] = (y1 - y0, x1 - x0)) -> Array:
-            return a.reshape(shape[0], _SAMPLES, shape[1], _SAMPLES).mean((1, 3)).astype(np.float32)
+            cells = a.reshape(shape[0], _SAMPLES, shape[1], _SAMPLES)
+            # In this order whatever the shape, so that a cell is the same in any window.
+            total = sum(cells[:, i, :, j] for i in range(_SAMPLES) for j in range(_SAMPLES))
+            return (total / _SAMPLES**2).astype(np.float32)  # type: ignore[union-attr]
 
         cover = mean(inside.astype(np.float32))
         patch = field[:, y0:y1, x0:x1]

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthgen.world.labels import Labels as Labels
+    from earthgen.world.layout import Layout as Layout
     from earthgen.world.pyramid import Tile as Tile
     from earthgen.world.pyramid import Window as Window
     from earthgen.world.warp import Grid as Grid
@@ -13,12 +15,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Grid": "earthgen.world.warp",
+    "Labels": "earthgen.world.labels",
+    "Layout": "earthgen.world.layout",
     "Tile": "earthgen.world.pyramid",
     "Window": "earthgen.world.pyramid",
     "World": "earthgen.world.world",
 }
 
-__all__ = ["Grid", "Tile", "Window", "World"]
+__all__ = ["Grid", "Labels", "Layout", "Tile", "Window", "World"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,13 +21,10 @@ from typing import Protocol
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.windows import Window as Block
 from scipy.ndimage import correlate1d
 
-from earthgen import geo
 from earthgen.conditions import COARSE_FACTOR
 from earthgen.errors import ArgumentError
 from earthgen.models.inputs import filled
@@ -36,19 +33,14 @@ from earthgen.output.picture import Picture
 from earthgen.output.scene import Scene
 from earthgen.world.base import averaged
 from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.placement import Placement
 from earthgen.world.projection import (
-    HALF_SIDE,
     MAX_LEVEL,
     TILE,
-    WEB_MERCATOR,
     Floats,
-    pixel_to_mercator,
-    pixel_to_position,
-    position_to_pixel,
-    world_size,
 )
 from earthgen.world.pyramid import CASCADE_STEP, Tile, Window
-from earthgen.world.warp import interpolated, parsed_crs, split
+from earthgen.world.warp import interpolated, split
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -62,9 +54,6 @@ MARGIN = 8
 """Pixels, as `_NARROW` and the last of `_WIDE` reach, in whole latents."""
 _LEAST = 1e-6
 """Of a weight that is divided by."""
-_OUTLINE = 33
-"""Points a side at which a raster's pixels are looked up to find where it lies."""
-_CHUNK = 1 << 20
 
 
 class Source(Protocol):
@@ -118,21 +107,12 @@ class Raster:
         else:
             picture = given if isinstance(given, Picture) else Picture.open(Path(given), None, None)
             self.name, self._source, content = picture.path.name, _File(picture), _digest(picture)
-        crs, t = self._source.crs, self._source.transform
-        if crs is None or t is None:
-            raise ArgumentError("known", "must say where it lies: a CRS and a transform", self.name)
-        if not abs(t.determinant) > 0:
-            raise ArgumentError("known", "must have a transform that can be inverted", f"{self.name} {tuple(t)[:6]}")
-        self._crs = parsed_crs(crs)
-        place = repr((self._crs.to_wkt(), tuple(t), self._source.height, self._source.width)).encode()
-        self.digest = hashlib.sha256(place + content).hexdigest()
+        source = self._source
+        self._place = Placement("known", self.name, source.height, source.width, source.crs, source.transform)
+        self.reaches = self._place.reaches
+        self.digest = hashlib.sha256(self._place.text.encode() + content).hexdigest()
         """Of its pixels and its place."""
-        self._inverse = ~t
-        self._from_degrees = Transformer.from_crs(geo.WGS84, ProjCRS.from_wkt(self._crs.to_wkt()), always_xy=True)
-        self._period = 360.0 if self._crs.is_geographic else 2 * HALF_SIDE if self._crs == WEB_MERCATOR else None
-        self._middle = (t @ (self._source.width / 2, self._source.height / 2))[0]
-        self._top, self._left, self._bottom, self._right = self._outline()
-        level = self._nearest_level()
+        level = self._place.level
         self.level = first + CASCADE_STEP * round((level - first) / CASCADE_STEP)
         """The finest at which it is known, unless the world ends before."""
         if self.level < first:
@@ -140,16 +120,6 @@ class Raster:
             raise ArgumentError("known", rule, f"{self.name}, of level {level:.1f}")
         self.level = min(self.level, deepest)
         self._read_level = min(max(math.ceil(level - 1e-6), self.level), MAX_LEVEL)
-
-    def reaches(self, window: Window) -> bool:
-        """Whether it may have pixels there; False for sure where it has none."""
-        size = world_size(window.level)
-        scale = size / TILE
-        if window.bottom <= self._top * scale or window.top >= self._bottom * scale:
-            return False
-        # The first copy of it, going around the world, that ends beyond the window's left edge.
-        turns = math.floor((window.left - self._right * scale) / size) + 1
-        return self._left * scale + turns * size < window.right
 
     def tile(self, tile: Tile, cache: TileCache) -> Pixels | None:
         """Its pixels of a tile; None where it has none."""
@@ -183,7 +153,7 @@ class Raster:
     def _sampled(self, tile: Tile) -> Pixels | None:
         """Each pixel on its own, interpolated between the raster's. Known where the four around it are."""
         rows, columns = (np.arange(n, n + TILE, dtype=np.float64) + 0.5 for n in (tile.window.top, tile.window.left))
-        row, column = self._positions(tile.z, rows[:, None], columns[None, :])
+        row, column = self._place.positions(tile.z, rows[:, None], columns[None, :])
         height, width = self._source.height, self._source.width
         with np.errstate(invalid="ignore"):
             inside = (row >= -0.5) & (row <= height - 0.5) & (column >= -0.5) & (column <= width - 0.5)
@@ -208,57 +178,6 @@ class Raster:
         below, beside = i + (u > 0), j + (v > 0)
         known[inside] = valid[i, j] & valid[below, j] & valid[i, beside] & valid[below, beside]
         return (image, known) if known.any() else None
-
-    def _positions(self, level: int, rows: Floats, columns: Floats) -> tuple[Floats, Floats]:
-        """Pixel coordinates of the pyramid → of the raster, counted from pixels' centres; not finite for no place."""
-        if self._crs == WEB_MERCATOR:
-            x, y = np.broadcast_arrays(*pixel_to_mercator(level, rows, columns))
-        else:
-            lat, lon = np.broadcast_arrays(*pixel_to_position(level, rows, columns))
-            x, y = self._from_degrees.transform(lon, lat)
-        if self._period is not None:
-            half = self._period / 2
-            x = x - self._period * np.floor((x - self._middle + half) / self._period)
-        t = self._inverse
-        return t.d * x + t.e * y + t.f - 0.5, t.a * x + t.b * y + t.c - 0.5
-
-    def _on_map(self, rows: Floats, columns: Floats) -> tuple[Floats, Floats]:
-        """The raster's pixel coordinates → level 0's, as (rows, columns). NaN where they are of no place."""
-        t = ~self._inverse
-        x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
-        lon, lat = self._from_degrees.transform(x, y, direction="INVERSE")
-        shown = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
-        row, column = position_to_pixel(0, np.where(shown, lat, 0), np.where(shown, lon, 0))
-        return np.where(shown, row, np.nan), column
-
-    def _outline(self) -> tuple[float, float, float, float]:
-        """Level 0's rows and columns that hold it: top, left, bottom, right. Columns may reach beyond the map."""
-        at = np.linspace(0, 1, _OUTLINE)
-        height, width = self._source.height, self._source.width
-        middle = self._on_map(np.array([height / 2]), np.array([width / 2]))
-        row, column = self._on_map(*np.meshgrid(height * at, width * at, indexing="ij"))
-        shown = np.isfinite(row)
-        if not (shown.any() and np.isfinite(middle[0]).all()):
-            raise ArgumentError("known", "must lie somewhere on the Earth", self.name)
-        row = np.clip(row[shown], -TILE, 2 * TILE)
-        column = (column[shown] - middle[1][0] + TILE / 2) % TILE - TILE / 2 + middle[1][0]
-        top, bottom, left, right = row.min(), row.max(), column.min(), column.max()
-        if bottom <= 0 or top >= TILE:
-            raise ArgumentError("known", "must reach the map, which ends at 85.0511 N and S", self.name)
-        # Between the points that were looked up its edges may be bent.
-        down, across = ((high - low) / _OUTLINE for low, high in ((top, bottom), (left, right)))
-        return float(top - down), float(left - across), float(bottom + down), float(right + across)
-
-    def _nearest_level(self) -> float:
-        """The level, with fractions, whose pixels are as large as the raster's in its middle."""
-        y, x = self._source.height / 2, self._source.width / 2
-        row, column = self._on_map(np.array([y, y, y + 1]), np.array([x, x + 1, x]))
-        column = (column - column[0] + TILE / 2) % TILE - TILE / 2
-        (r1, c1), (r2, c2) = ((row[n] - row[0], column[n]) for n in (1, 2))
-        area = abs(r1 * c2 - r2 * c1)
-        if not (math.isfinite(area) and area > 0):
-            raise ArgumentError("known", "must have pixels of some size on the Earth", self.name)
-        return -math.log2(area) / 2
 
 
 class KnownImagery:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES, Guidance
+from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models import Conditioning, EarthAutoencoder
 from earthgen.models.autoencoder import COLOUR, mixed
 from earthgen.models.guidance import guidance_chain
@@ -22,7 +23,9 @@ from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
 from earthgen.world.known import MARGIN, KnownImagery
+from earthgen.world.known import REACH as KNOWN_REACH
 from earthgen.world.noise import noise_field
+from earthgen.world.painting import Painted
 from earthgen.world.projection import TILE, gsd_at, pixel_to_position, world_size
 from earthgen.world.pyramid import CASCADE_STEP, LATENT, Window
 from earthgen.world.regions import Region
@@ -91,6 +94,12 @@ class _Fields(NamedTuple):
     """(channels, h, w), latents of known pixels, 0 elsewhere."""
     known_mask: Tensor
     """(1, h, w), 1 where a latent's pixels are all known."""
+    layout: Tensor
+    """(70, h, w), see `earthgen.world.painting.Painted`, as the next two."""
+    layout_share: Tensor
+    """(1, h, w)."""
+    free: Tensor
+    """(1, h, w)."""
 
     def window(self, rows: slice, columns: slice, grid: int) -> _Fields:
         """A part, its edges, in latents, on the grid."""
@@ -110,6 +119,8 @@ class Stage:
         level: Of the pyramid.
         sampling: How.
         coarser: Pixels of windows two levels up; None for a level made from noise alone.
+        layout: What the layout says of windows of this level, if anything; None without one.
+        key: Of the layout, with all levels of a world it is one.
     """
 
     def __init__(
@@ -118,8 +129,10 @@ class Stage:
         level: int,
         sampling: Sampling,
         coarser: Callable[[Window], Image] | None = None,
+        layout: Callable[[Window], Painted | None] | None = None,
+        key: str = "",
     ) -> None:
-        self.request, self.level, self.coarser = request, level, coarser
+        self.request, self.level, self.coarser, self.layout = request, level, coarser, layout
         self._guidance = sampling.guidance
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
@@ -137,10 +150,20 @@ class Stage:
         self._knows = request.known.knows(level)
         self.canvas = Canvas(
             self._velocity, noise, sampling.sigmas, rule,
-            store=request.store, key=f"{request.key}/{level}", wrap=self.size,
+            store=request.store, key=f"{request.key}/{key}/{level}", wrap=self.size,
             settled=self._settled if self._knows else None, order=ORDER,
         )  # fmt: skip
         (self._layer,) = self.canvas.layers
+
+    def reads(self, window: Window) -> Window:
+        """What the pixels of a window depend on at this level: of the layout, and of the coarser image as `below`."""
+        return window.aligned(max(TILE, LATENT * self.request.tile)).grown(LATENT * self._layer.margin)
+
+    def below(self, window: Window) -> Window:
+        """Which pixels of the coarser level are read for a window of this level, of whole latents."""
+        rows, columns = window.latents()
+        halo = self._vae.receptive_field[0] + _BICUBIC + (KNOWN_REACH if self._knows else 0)
+        return Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
 
     @torch.inference_mode()
     def tile(self, y: int, x: int) -> Image:
@@ -154,10 +177,14 @@ class Stage:
         if self.coarser is None or not self.request.consistent:
             pixels = pixels.clamp(0, 255)
         else:
-            means = self._fields_of(y // share, x // share).means
+            fields = self._fields_of(y // share, x // share)
             top, left = (n + self._layer.margin - margin for n in (top, left))
             side = CELL + 2 * margin
-            pixels = levelled(pixels, means[:, top : top + side, left : left + side])
+            means = fields.means[:, top : top + side, left : left + side]
+            if fields.free.any():
+                own = F.avg_pool2d(pixels.clamp(0, 255), COARSE_FACTOR)
+                means = means + fields.free[:, top : top + side, left : left + side] * (own - means)
+            pixels = levelled(pixels, means)
         image = pixels.permute(1, 2, 0).double().numpy()
         if not self._knows:
             return np.rint(image).astype(np.uint8)
@@ -173,15 +200,39 @@ class Stage:
             share = fields.shares[:, n, None]
             if not share.any():
                 continue
-            for weight, conditioning in guidance_chain(self._conditioning(asked, fields), self._guidance):
-                part = weight * request.pipe.unet(x, 1000 * sigma, conditioning).sample.float()
-                part = part if share.shape[-2:] == (1, 1) else share * part
-                total = part if total is None else total + part
+            part = self._guided(x, sigma, self._conditioning(asked, fields), fields)
+            part = part if share.shape[-2:] == (1, 1) else share * part
+            total = part if total is None else total + part
         assert total is not None  # shares sum to 1
         if request.consistent and self.coarser is not None:
-            # Where the colours come out is known, and so is the straight path to them.
-            total[:, :3] = (x[:, :3] - colours(self._vae, fields.means / 127.5 - 1)) / sigma
+            # Where the colours come out is known, and so is the straight path to them. Not so of what is new here.
+            led = (x[:, :3] - colours(self._vae, fields.means / 127.5 - 1)) / sigma
+            total[:, :3] = led + fields.free * (total[:, :3] - led) if fields.free.any() else led
         return total
+
+    def _guided(self, x: Tensor, sigma: float, conditioning: Conditioning, fields: _Fields) -> Tensor:
+        """The velocity: without the layout, and as far as that rules, with it."""
+        made: dict[tuple[bool, ...], Tensor] = {}
+
+        def velocity(given: Conditioning) -> Tensor:
+            total: Tensor | None = None
+            for weight, one in guidance_chain(given, self._guidance):
+                name = tuple(one.present.flatten().tolist())
+                if name not in made:
+                    made[name] = self.request.pipe.unet(x, 1000 * sigma, one).sample.float()
+                part = weight * made[name]
+                total = part if total is None else total + part
+            assert total is not None
+            return total
+
+        without = velocity(conditioning)
+        if not fields.layout_share.any():
+            return without
+        flags = conditioning.present.clone()
+        for name, channels in (("boxes", BOX_CHANNELS), ("mask", MASK_CHANNELS)):
+            flags[:, CONDITION_NAMES.index(name)] = fields.layout[:, channels.start].flatten(1).any(1)
+        layout = fields.layout.to(conditioning.coarse.dtype)
+        return without + fields.layout_share * (velocity(replace(conditioning, present=flags, layout=layout)) - without)
 
     def _settled(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
         """Known latents put back at the noise level just reached, so that the rest grows to fit them."""
@@ -229,7 +280,7 @@ class Stage:
         position = torch.from_numpy(unit_vectors(*np.broadcast_arrays(lat, lon)))
         fields = _Fields(
             gsd[:, None].expand(-1, len(columns)), position, self._shares(*window), *self._coarse(*window),
-            *self._known(*window),
+            *self._known(*window), *self._laid_out(*window),
         )  # fmt: skip
         self._fields[i, j] = fields
         while len(self._fields) > _KEPT_FIELDS:
@@ -278,6 +329,17 @@ class Stage:
             return torch.zeros(channels, len(rows), len(columns)), torch.zeros(1, len(rows), len(columns))
         latents = encode_tiled(self._vae, _as_tensor(filled(*found)))[0].float().cpu()
         return latents[inner] * mask, mask
+
+    def _laid_out(self, rows: range, columns: range) -> tuple[Tensor, Tensor, Tensor]:
+        window = Window(self.level, *(LATENT * n for n in (rows.start, columns.start, len(rows), len(columns))))
+        found = None if self.layout is None else self.layout(window)
+        if found is None:
+            return torch.zeros(LAYOUT_CHANNELS, 1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
+        return (
+            torch.from_numpy(found.layout),
+            torch.from_numpy(found.share)[None],
+            torch.from_numpy(found.free)[None],
+        )
 
 
 def colours(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ pixel is a pure function of seed, conditions, place and resolution: what is kept
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,20 @@ from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
-from earthgen.world.base import Base, BaseMap, averaged, surrounding
-from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.base import Base, BaseMap
+from earthgen.world.cache import TileCache
+from earthgen.world.epoch import Epochs
+from earthgen.world.events import read_events
 from earthgen.world.given import by_level, constant_conditions, fingerprint, loaded
 from earthgen.world.known import KnownImagery, Raster
+from earthgen.world.labels import Labels, labels_of
+from earthgen.world.layout import Layout, read_layout
 from earthgen.world.noise import whole_number
+from earthgen.world.painting import Words
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
 from earthgen.world.pyramid import CASCADE_STEP, DEEPEST, IMAGINED_LEVEL, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
-from earthgen.world.stage import CELL, ORDER, Request, Sampling, Stage
+from earthgen.world.stage import CELL, ORDER, Request, Sampling
 from earthgen.world.store import LatentStore
 from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
@@ -54,7 +60,9 @@ DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
-_FORMAT = 3
+LAYOUT_WEIGHT = 2.0
+"""Of guidance by a layout: what lies around says much already, and strong guidance leaves hard, overdone objects."""
+_FORMAT = 4
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 
@@ -73,18 +81,15 @@ class _Made:
 class World:
     """See the module. Made by `World.open`. May be asked from several threads, which take turns at the network."""
 
-    def __init__(
-        self, request: Request, base: Base | None, sampling: Mapping[int, Sampling], made: _Made, cache: TileCache
-    ) -> None:
-        self.request, self.base, self.cache, self._made = request, base, cache, made
-        self.base_level = _first_level(base)
-        self.deepest = _last_level(base)
-        """The finest level there is."""
-        self._lock = threading.RLock()
-        self._stages = {
-            level: Stage(request, level, how, None if level == self.base_level else self.pixels)
-            for level, how in sampling.items()
-        }
+    def __init__(self, epochs: Epochs, made: _Made) -> None:
+        self._epochs, self._made = epochs, made
+        self.request, self.base, self.cache, self.layout = epochs.request, epochs.base, epochs.cache, epochs.layout
+        """What is asked, the coarse map, where tiles are kept, and the layout; None for none."""
+        self.base_level, self.deepest = epochs.base_level, epochs.deepest
+        """The level that all others are made from, and the finest that there is."""
+        self.date: dt.date | None = None
+        """The day that is shown; None for that before all events."""
+        self._epoch = epochs[0]
 
     @classmethod
     def open(
@@ -96,6 +101,10 @@ class World:
         conditions: Conditions | None = None,
         regions: StrPath | Mapping[str, Any] | None = None,
         known: Sequence[StrPath | Scene | Picture] = (),
+        layout: StrPath | Mapping[str, Any] | Layout | None = None,
+        layout_mask: StrPath | None = None,
+        mask_classes: Sequence[str] | None = None,
+        events: StrPath | Mapping[str, Any] | None = None,
         steps: int | Mapping[int, int] | None = None,
         guidance: Guidance | Mapping[int, Guidance] | None = None,
         consistent: bool = True,
@@ -111,17 +120,26 @@ class World:
             model: "earthgen/mini" (bundled), a model folder, or an `EarthPipeline`.
             base: "earth" for NASA's Blue Marble at level 6 (credit: `earthgen.world.base.CREDIT`), "imagined" for a
                 planet whose level 4 is made from noise and of which no place is told, or any other `Base`.
-            conditions: What holds everywhere: `text`, `date`, `cloud_cover`, `coarse_degradation`.
+            conditions: What holds everywhere: `text`, `date`, `cloud_cover`, `coarse_degradation`. The date is also the
+                day of the `events` that is shown; `at` gives others, of the same season.
             regions: A GeoJSON FeatureCollection, or its file, whose features carry `prompt`, `date` or `cloud_cover`
                 of their polygon (`earthgen.world.regions`). Later features lie over earlier ones.
             known: Imagery that is there as it is, down to its own resolution, and that the world grows around: files
                 with CRS, of 8-bit RGB with or without nodata or alpha, of any size; or scenes; or, of a file
                 with other bands, what `earthgen.output.picture.Picture.open` makes. Later ones lie over earlier ones.
+            layout: Objects of which class lies where: a GeoJSON FeatureCollection, its file, or a `Layout`
+                (`earthgen.world.layout`). A tile that none of them reaches is that of the world without a layout.
+            layout_mask: A semantic mask with CRS as a part of the layout (`earthgen.world.masks`), of any size.
+            mask_classes: Names of its indices, where the file does not list them.
+            events: What becomes of the layout, and when (`earthgen.world.events`): a FeatureCollection or its file.
             steps: Denoising steps of each level, or of some levels by number. None, and for the others:
                 `DEFAULT_STEPS`, and `FIRST_STEPS` for the first level of an imagined planet.
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
                 there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
-            consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from.
+                That of a layout is `boxes` (objects that are boxes) and `mask` (all others), `LAYOUT_WEIGHT` unless
+                given.
+            consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from. Where a level
+                is the first that knows of an object, the object has its own colours.
             tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
                 window and more for a single tile.
             halo: Latents that the network sees for each step around a tile and what it is decoded from
@@ -149,12 +167,14 @@ class World:
         counts = by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | _alone(ground, FIRST_STEPS))
         for count in counts.values():
             whole_number("steps", count, 1, 1000)
-        plain = {level: Guidance.uniform(1.0) for level in levels} | _alone(ground, Guidance())
+        usual = replace(Guidance.uniform(1.0), boxes=LAYOUT_WEIGHT, mask=LAYOUT_WEIGHT)
+        plain = dict.fromkeys(levels, usual) | _alone(ground, Guidance())
         weighing = by_level("guidance", guidance, levels, plain)
         for weight in weighing.values():
             if not isinstance(weight, Guidance):
                 raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
         rasters = [Raster(one, first, last) for one in _several(known)]
+        laid = _layout(layout, layout_mask, mask_classes, events)
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
@@ -184,7 +204,7 @@ class World:
             "seed": seed % 2**64,
             "asked": what,
             "degradation": asked.coarse_degradation,
-            "sampling": {level: asdict(how) for level, how in sampling.items()},
+            "sampling": {level: _without_layout(how) for level, how in sampling.items()},
             "canvas": [tile, halo, ORDER],
         }
         request = Request(
@@ -200,9 +220,30 @@ class World:
             key=hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32],
             store=LatentStore(_LATENT_BYTES),
         )
+        words = None
+        if laid is not None:
+            words = Words(pipe.text_encoder, pipe.tokenizer)
+            for name in {one.text for one in laid.objects}.union(() if laid.mask is None else laid.mask.classes):
+                words.check(name)
+            about |= {"layout": {"sha256": laid.digest, "objects": len(laid.objects), "events": len(laid.events)}}
         scheduler = f"{type(pipe.scheduler).__name__}, order {ORDER}"
         made = _Made(name, sha, scheduler, max(counts.values()), weighing[last], what)
-        return cls(request, ground, sampling, made, cache)
+        weights_of_layout = [[how.boxes, how.mask] for how in weighing.values()]
+        epochs = Epochs(request, ground, first, last, sampling, cache, laid, words, weights_of_layout)
+        return cls(epochs, made).at(asked.date)
+
+    def at(self, date: dt.date | None) -> World:
+        """The same world on another day: all events until then have happened. Its season stays that of `conditions`.
+
+        Pixels farther from anything that has changed between two days than a margin (12 px of a level, and 2 more by
+        warping) are equal. Raises `ArgumentError` for what is no date.
+        """
+        if date is not None and not isinstance(date, dt.date):
+            raise ArgumentError("date", "must be a datetime.date, or None", date)
+        other = copy.copy(self)
+        other.date = date
+        other._epoch = self._epochs[0 if self.layout is None else self.layout.epoch(date)]
+        return other
 
     def tile(self, z: int, x: int, y: int) -> Image:
         """Pixels of an XYZ tile, uint8 (256, 256, 3), read-only. `x` goes around the world.
@@ -212,7 +253,13 @@ class World:
         """
         z = whole_number("z", z, 0, self.deepest)
         y = whole_number("y", y, 0, 2**z - 1)
-        return self._tile(Tile(z, whole_number("x", x, -(2**40), 2**40), y).wrapped)
+        return self._epoch.tile(Tile(z, whole_number("x", x, -(2**40), 2**40), y).wrapped)
+
+    def kept(self, z: int, x: int, y: int) -> Image | None:
+        """A tile if it is there without any work, else None. For those whom `tile` would keep waiting."""
+        if self.base is not None and z in self.base.levels:
+            return self._epoch.tile(Tile(z, x, y).wrapped)
+        return self._epoch.kept(Tile(z, x, y).wrapped)
 
     def pixels(self, window: Window) -> Image:
         """Pixels of any window of a level, uint8 (height, width, 3).
@@ -224,23 +271,17 @@ class World:
         """
         if window.level > self.deepest:
             raise ArgumentError("window.level", f"must be at most {self.deepest}", window.level)
-        if self.base is not None and window.level in self.base.levels:
-            return self.request.known.laid(self.base.pixels, window)
+        return self._epoch.pixels(window)
 
-        def read(rows: range, columns: range) -> Image:
-            part = Window(window.level, rows.start, columns.start, len(rows), len(columns))
-            image = np.empty((part.height, part.width, 3), np.uint8)
-            for tile in part.tiles():
-                there = tile.window
-                top, left = there.top - part.top, there.left - part.left
-                target = image[max(top, 0) : top + TILE, max(left, 0) : left + TILE]
-                source = self._tile(tile.wrapped)[max(-top, 0) :, max(-left, 0) :]
-                target[:] = source[: target.shape[0], : target.shape[1]]
-            return image
-
-        return surrounding(window, read)
-
-    def window(self, lat: float, lon: float, gsd: float, size: int | tuple[int, int] = 512, crs: Any = None) -> Scene:
+    def window(
+        self,
+        lat: float,
+        lon: float,
+        gsd: float,
+        size: int | tuple[int, int] = 512,
+        crs: Any = None,
+        date: dt.date | None = None,
+    ) -> Scene:
         """A georeferenced image around a place.
 
         Args:
@@ -251,6 +292,7 @@ class World:
                 larger ones to a file block by block).
             crs: As `Grid.around` has it. By default the place's UTM zone, warped from the next finer level of the
                 pyramid; "EPSG:3857" gives the pyramid's own pixels, at the next finer level's GSD.
+            date: The day that is shown (`at`); None for the world's own.
 
         Returns:
             A scene. Its pixels beyond 85.0511° N and S, where there is no map, continue the map's outermost row;
@@ -259,6 +301,8 @@ class World:
         Raises:
             ArgumentError: An argument breaks a rule; the message names it.
         """
+        if date is not None:
+            return self.at(date).window(lat, lon, gsd, size, crs)
         grid = self.grid(lat, lon, gsd, size, crs)
         image = self.read(grid.crs, grid.transform, grid.height, grid.width)
         return Scene(image, grid.crs, grid.transform, self.gsd(grid, gsd, lat), self.provenance())
@@ -315,12 +359,29 @@ class World:
         row, _, _ = sources(grid, range(height), range(width))
         return np.isfinite(row) & (row >= 0) & (row < TILE)
 
+    def labels(self, grid: Grid, min_visible: float = 0.0) -> Labels:
+        """What the layout says of a window: its objects as far as they lie in it, and the class of each of its pixels.
+
+        An object is labelled where its area measures at least `earthgen.world.layout.SEEN` pixels of the window, as
+        smaller ones are not drawn. Those that known imagery covers are labelled, too.
+
+        Args:
+            grid: The window, as `grid` gives it. Its pixels are `read(grid.crs, grid.transform, ...)`.
+            min_visible: Share of an object that must lie in the window, 0 to 1.
+
+        Raises:
+            ArgumentError: The window is larger than memory, or `min_visible` no share.
+        """
+        return labels_of(self.layout or Layout(()), self._epoch.number, grid, min_visible)
+
     def provenance(self) -> Provenance:
         """What a file made of this world says of where it comes from."""
-        made = self._made
+        made, conditions = self._made, self._made.conditions
+        if self.layout is not None and self.layout.events:
+            conditions = conditions | {"shown": None if self.date is None else self.date.isoformat()}
         return Provenance(
             seed=self.request.seed,
-            conditions=made.conditions,
+            conditions=conditions,
             guidance=asdict(made.guidance),
             model=made.model,
             model_sha256=made.model_sha256,
@@ -336,26 +397,6 @@ class World:
             finest = f"level {self.deepest}, {resolution(self.deepest):.3g} m x cos(latitude)"
             rule = f"must not have pixels finer than {finest}"
             raise ArgumentError("transform", rule, tuple(grid.transform)[:6])
-
-    def _tile(self, tile: Tile) -> Image:
-        """A tile by its name, from the cache or computed. The lock comes first, so that no two wait for each other."""
-        z, x, y = tile
-        if self.base is not None and z in self.base.levels:
-            return self.pixels(tile.window)
-        key = tile_key(self.request.key, z, y, x)
-        if (found := self.cache.get(key)) is not None and found.shape == (TILE, TILE, 3):
-            return found
-        with self._lock:
-            if (found := self.cache.get(key)) is None or found.shape != (TILE, TILE, 3):
-                found = self._computed(z, x, y)
-                found.flags.writeable = False
-                self.cache.put(key, found)
-            return found
-
-    def _computed(self, z: int, x: int, y: int) -> Image:
-        if z in self._stages:
-            return self._stages[z].tile(y, x)
-        return averaged(self.pixels(Window(z + 1, 2 * TILE * y, 2 * TILE * x, 2 * TILE, 2 * TILE)))
 
 
 def check_gsd(gsd: float, lat: float, deepest: int = DEEPEST) -> None:
@@ -384,3 +425,22 @@ def _several(known: Any) -> list[Any]:
     if isinstance(known, (str, os.PathLike)) or not isinstance(known, Sequence):
         raise ArgumentError("known", "must be a list of files or scenes", known)
     return list(known)
+
+
+def _layout(layout: Any, mask: Any, classes: Any, events: Any) -> Layout | None:
+    if isinstance(layout, Layout):
+        found: Layout | None = layout
+        if mask is not None or classes is not None:
+            raise ArgumentError("layout_mask", "must be a part of the layout, where that is a `Layout`", mask)
+    else:
+        found = None if (layout, mask, classes) == (None,) * 3 else read_layout(layout, mask, classes)
+    if events is None:
+        return found
+    found = found or Layout(())
+    return found.with_events(read_events(events, found))
+
+
+def _without_layout(how: Sampling) -> dict[str, Any]:
+    """What a tile that no layout reaches depends on."""
+    record = asdict(how)
+    return record | {"guidance": {k: v for k, v in record["guidance"].items() if k not in ("boxes", "mask")}}
