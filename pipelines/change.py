@@ -27,6 +27,7 @@ from earthgen.conditions import Box, Conditions, Guidance, check_number, check_r
 from earthgen.errors import ArgumentError
 from earthgen.pipelines.earth import MAX_SIDE, EarthPipeline
 from earthgen.simulate.events import UNKNOWN, Series, check_dates, stream
+from earthgen.simulate.margins import MARGIN, feathered, mixed
 from earthgen.simulate.nuisance import Nuisance, disturbed, unchanged_rectangles
 from earthgen.world.noise import noise_field
 
@@ -74,7 +75,7 @@ class ChangePipeline(EarthPipeline):
         dates: Sequence[dt.date] | None = None,
         seed: int = 0,
         origin: tuple[int, int] = (0, 0),
-        margin: int = 12,
+        margin: int = MARGIN,
         nuisance: Nuisance | Sequence[Nuisance] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
@@ -118,7 +119,7 @@ class ChangePipeline(EarthPipeline):
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
         made = [np.full((series.height, series.width), source is None)]
         for number in tqdm(range(1, len(series)), desc="dates", **bar):
-            region, weight = _feathered(series.changed(number - 1, number), margin)
+            region, weight = feathered(series.changed(number - 1, number), margin)
             clean.append(maker.renewed(clean[-1], number, region, weight))
             made.append(region)
 
@@ -219,7 +220,7 @@ class _Maker:
             if start is not None:
                 given = given | {"image": start[window], "strength": strength}
             new = self._image(asked, window, **given)
-            result[window] = _mixed(image[window], new, np.where(here, weight[window], 0))
+            result[window] = mixed(image[window], new, np.where(here, weight[window], 0))
         return result
 
     def disturbed(
@@ -236,7 +237,7 @@ class _Maker:
         for top, left, height, width in rectangles:
             place = np.zeros(image.shape[:2], np.bool_)
             place[top : top + height, left : left + width] = True
-            _, weight = _feathered(_shrunk(place, margin), margin)
+            _, weight = feathered(_shrunk(place, margin), margin)
             image = self._replaced(image, number, place, weight, image, RETOUCH)
             made |= place
         shown, record = disturbed(image, nuisance, self.seed, number, self._objects(number))
@@ -321,26 +322,11 @@ def _coarse(region: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
     return np.asarray(padded.reshape(height // grid, grid, width // grid, grid).any((1, 3)))
 
 
-def _feathered(changed: NDArray[np.bool_], margin: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Pixels within `margin` of a change, and a weight that falls smoothly from 1 on it to 0 at the margin's edge."""
-    if not changed.any():
-        return changed.copy(), changed.astype(np.float32)
-    distance = ndimage.distance_transform_edt(~changed)
-    t = np.clip(1 - distance / (margin + 1), 0, 1)
-    return distance <= margin, (t * t * (3 - 2 * t)).astype(np.float32)
-
-
 def _shrunk(place: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
     """A rectangle less its margin, but never less than its middle."""
     depth = ndimage.distance_transform_edt(np.pad(place, 1))[1:-1, 1:-1]
     inner: NDArray[np.bool_] = depth > min(margin, float(depth.max()) - 1)
     return inner
-
-
-def _mixed(old: RGB, new: RGB, weight: NDArray[np.floating]) -> RGB:
-    """Old pixels where the weight is 0, exactly, new ones where it is 1, a mixture between."""
-    mixture = old + (new.astype(np.float32) - old) * weight[..., None]
-    return np.where(weight[..., None] > 0, np.rint(mixture), old).astype(np.uint8)
 
 
 def _healed(image: RGB, region: NDArray[np.bool_]) -> RGB:
