@@ -102,6 +102,20 @@ class Grid:
         across, down = gsd * across, gsd * down
         return cls(crs, Affine(across, 0, x - across * width / 2, 0, -down, y + down * height / 2), height, width)
 
+    @property
+    def gsd(self) -> float:
+        """Metres on the ground a pixel, in its middle, to four digits; infinite where the CRS shows no place."""
+        back = Transformer.from_crs(ProjCRS.from_wkt(self.crs.to_wkt()), geo.WGS84, always_xy=True)
+        middle = self.width / 2, self.height / 2
+        # From corner to corner of a pixel both ways: half the product of the diagonals of a square is its area.
+        ends = [(-0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5)]
+        x, y = zip(*(self.transform @ (middle[0] + dx, middle[1] + dy) for dx, dy in ends), strict=True)
+        lon, lat = back.transform(x, y)
+        if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+            return math.inf
+        _, _, metres = Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
+        return float(f"{math.sqrt(metres[0] * metres[1] / 2):.4g}")
+
 
 def parsed_crs(crs: Any) -> CRS:
     """A horizontal CRS from anything rasterio knows: its own, a code, WKT, PROJ.
