@@ -7,7 +7,7 @@ import json
 import math
 import re
 import secrets
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import typer
@@ -38,8 +38,8 @@ def date(text: str | None) -> dt.date | None:
         raise ArgumentError("date", "must be a day as YYYY-MM-DD", text) from None
 
 
-def guidance(text: str | None) -> Guidance | None:
-    """`3`, or `text=3,gsd=2` where what is not named keeps its default. `None` leaves it all to the model."""
+def guidance(text: str | None, usual: Guidance | None = None) -> Guidance | None:
+    """`3`, or `text=3,gsd=2` where what is not named keeps its usual weight. `None` leaves it all to the model."""
     if text is None:
         return None
     names = [f.name for f in fields(Guidance)]
@@ -49,7 +49,7 @@ def guidance(text: str | None) -> Guidance | None:
         pairs = [part.partition("=") for part in text.split(",")]
         weights = {name.strip(): float(value) for name, _, value in pairs}
         if len(weights) == len(pairs) and set(weights) <= set(names):
-            return Guidance(**weights)
+            return replace(usual or Guidance(), **weights)
     except ArgumentError:
         raise
     except ValueError:

@@ -43,6 +43,23 @@ def window(
             text="As EPSG:4326. Default: the UTM zone of the place. EPSG:3857: the map's own pixels, not warped.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        option(
+            "--labels", panel=WHERE, metavar="FORMAT,...", text="A folder, with what --layout says in these formats."
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, option("--tile", panel=WHERE, metavar="SIDE", text="Of --labels: cut into tiles of so many pixels.")
+    ] = None,
+    overlap: Annotated[int, option("--overlap", panel=WHERE, metavar="PX", text="That neighbouring tiles share.")] = 0,
+    min_visible: Annotated[
+        float, option("--min-visible", panel=WHERE, metavar="0..1", text="Share of an object that is labelled.")
+    ] = 0.0,
+    dates: Annotated[
+        str | None,
+        option("--dates", panel=WHAT, metavar="DAY,DAY,...", text="A series in a folder, with what --events change."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an image of any part of the world, at any resolution from continents to 0.6 m.
@@ -62,16 +79,26 @@ def window(
       earthgen window --lat 45.4 --lon 9.2 --gsd 10 --known mine.tif -o around.tif
     With a forest where a polygon says so, as a picture:
       earthgen window --lat 45.4 --lon 9.2 --gsd 5 --regions forest.geojson -o plain.png
+    With objects where a layout says so, as a labelled data set:
+      earthgen window --lat 45.4 --lon 9.2 --gsd 1 --layout town.geojson --labels coco,yolo-obb --tile 512 -o town
+    What changes there, with exact labels between the days:
+      earthgen window --lat 45.4 --lon 9.2 --gsd 1 --layout town.geojson --events built.geojson
+      --dates 2019-06-01,2020-06-01 --labels levir-cd -o change
     """
     from earthgen.cli import parse
 
     sides = window_size(size)
+    if labels is not None or dates is not None:
+        _labelled(opened, (lat, lon, gsd, sides, crs), output, json, labels, tile, overlap, min_visible, dates)
+        return
+    if tile is not None:
+        raise ArgumentError("tile", "must be given together with `labels`", tile)
     suffix = output.suffix.lower()
     if suffix not in _STREAMED + _WHOLE:
         raise ArgumentError("output", f"must end in one of {', '.join(_STREAMED + _WHOLE)}", str(output))
 
+    from earthgen.world.given import check_gsd
     from earthgen.world.warp import MAX_PIXELS, Grid
-    from earthgen.world.world import check_gsd
 
     grid = Grid.around(lat, lon, gsd, sides, crs)
     check_gsd(gsd, lat)
@@ -109,3 +136,64 @@ def window(
         typer.echo(
             f"{output}  {shown}  {place_of if crs is None else crs}  seed {report['seed']}  {report['seconds']} s"
         )
+
+
+def _labelled(
+    opened: Opener,
+    place: tuple[float, float, float, tuple[int, int], str | None],
+    output: Path,
+    json: bool,
+    labels: str | None,
+    tile: int | None,
+    overlap: int,
+    min_visible: float,
+    dates: str | None,
+) -> None:
+    """A data set of one day, or a series."""
+    from earthgen.cli import parse
+    from earthgen.conditions import check_number
+    from earthgen.labels import FORMATS as SINGLE
+    from earthgen.labels.change import FORMATS as PAIRED
+    from earthgen.simulate.events import check_dates
+    from earthgen.world.given import check_gsd
+    from earthgen.world.labels import check_formats
+    from earthgen.world.warp import Grid
+
+    if output.suffix:
+        raise ArgumentError("output", "must be a folder, without a suffix", str(output))
+    formats = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    days = [day for text in (dates or "").split(",") if text.strip() and (day := parse.date(text)) is not None]
+    check_dates(days, len(days))
+    check_formats(formats, (*SINGLE, *(PAIRED if days else ())))
+    check_number("min_visible", min_visible, "must be a share from 0 to 1", 0, 1)
+    if dates is not None and not days:
+        raise ArgumentError("dates", "must be days as YYYY-MM-DD, separated by commas", dates)
+    if not days and not formats:
+        raise ArgumentError("labels", f"must be of {', '.join(SINGLE)}", labels)
+    if tile is not None and (days or not 0 <= overlap < tile):
+        rule = "must be left out with `dates`" if days else "must be larger than `overlap`"
+        raise ArgumentError("tile", rule, tile)
+    grid = Grid.around(*place)
+    check_gsd(place[2], place[0])
+    start = time.monotonic()
+    world = opened()
+
+    from earthgen.world.export import export_series, export_windows, tiles_of
+
+    report: dict[str, Any] = {"output": str(output)}
+    if days:
+        series, folders = export_series(world, grid, days, output, formats, min_visible=min_visible, progress=not json)
+        report |= {"dates": [str(day) for day in days], "events": sum(map(len, series.events))}
+    else:
+        grids = {"window": grid} if tile is None else tiles_of(grid, tile, overlap)
+        folders = export_windows(world, grids, output, formats, min_visible=min_visible, progress=not json)
+        report |= {"windows": len(grids)}
+    report |= {"folders": {name: str(path) for name, path in folders.items()}, "seed": world.request.seed}
+    report["seconds"] = round(time.monotonic() - start, 1)
+    if json:
+        parse.print_json(report)
+        return
+    what = f"{len(days)} dates, {report['events']} events" if days else f"{report['windows']} windows"
+    typer.echo(f"{output}  {what}  seed {report['seed']}  {report['seconds']} s")
+    for name, path in folders.items():
+        typer.echo(f"{name}: {path}")

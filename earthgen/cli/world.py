@@ -37,7 +37,8 @@ def opener(
         str | None, option("--prompt", panel=WHAT, text="A sentence of what there is to see everywhere.")
     ] = None,
     date: Annotated[
-        str | None, option("--date", panel=WHAT, metavar="YYYY-MM-DD", text="Day that the images show.")
+        str | None,
+        option("--date", panel=WHAT, metavar="YYYY-MM-DD", text="Day that is shown: season and events."),
     ] = None,
     cloud_cover: Annotated[
         float | None, option("--cloud-cover", panel=WHAT, metavar="0..1", text="Fraction under cloud.")
@@ -66,6 +67,32 @@ def opener(
     scale: Annotated[
         str | None,
         option("--scale", panel=WHAT, metavar="LOW,HIGH", text="Black and white of --known: 0,3000, or 2%,98%."),
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        option(
+            "--layout",
+            panel=WHAT,
+            metavar="GEOJSON",
+            text="Objects of a `class` each, and maybe a `text`: boxes and polygons, or points with width and height.",
+        ),
+    ] = None,
+    layout_mask: Annotated[
+        Path | None,
+        option("--layout-mask", panel=WHAT, metavar="TIF", text="Classes of the ground: a raster of indices with CRS."),
+    ] = None,
+    mask_classes: Annotated[
+        list[str] | None,
+        option("--mask-class", panel=WHAT, metavar="NAME", text="Of the mask's indices, in order, unless it says."),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        option(
+            "--events",
+            panel=WHAT,
+            metavar="GEOJSON",
+            text="What becomes of the layout's objects, each with a `date`, an `event` and the object's `id`.",
+        ),
     ] = None,
     base: Annotated[
         str,
@@ -97,7 +124,9 @@ def opener(
     if base not in ("earth", "imagined"):
         raise ArgumentError("base", "must be earth or imagined", base)
     conditions = Conditions(text=prompt, date=parse.date(date), cloud_cover=cloud_cover)
-    wanted = parse.guidance(guidance)
+    from earthgen.world.given import USUAL_GUIDANCE, laid_out
+
+    wanted = parse.guidance(guidance, USUAL_GUIDANCE)
     weights.check(weights.resolve(model))
     parse.seed(seed)
     from earthgen.world.regions import read_regions, regions_of
@@ -108,6 +137,7 @@ def opener(
     for name, value in (("bands", bands), ("scale", scale)):
         if value is not None and not known:
             raise ArgumentError(name, "must be given together with `known`", value)
+    laid = laid_out(layout, layout_mask, mask_classes, events)
     pictures = [Picture.open(path, parse_bands(bands), Scale.parse(scale)) for path in known or ()]
 
     def opened() -> World:
@@ -122,6 +152,7 @@ def opener(
             conditions=conditions,
             regions=collection,
             known=pictures,
+            layout=laid,
             steps=steps,
             guidance=wanted,
             cache=cache,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -35,7 +35,7 @@ from earthgen.output.atomic import StrPath, check_writable, write_bytes, write_t
 from earthgen.output.provenance import Provenance
 from earthgen.output.stream import stream_raster
 from earthgen.simulate.events import Series
-from earthgen.world.labels import mask_classes, series_of
+from earthgen.world.labels import check_formats, mask_classes, series_of
 from earthgen.world.layout import Layout
 from earthgen.world.masks import CLASSES_TAG
 from earthgen.world.warp import Grid
@@ -175,13 +175,6 @@ def export_series(
     if paired := [name for name in formats if name in CHANGE_FORMATS]:
         found |= export_changes(changes, root, paired, progress=progress)
     return series, found
-
-
-def check_formats(formats: Iterable[str], known: Sequence[str]) -> None:
-    """Raise `ArgumentError` unless `formats` are distinct names of those that are known."""
-    names = [] if isinstance(formats, str) else list(formats)
-    if isinstance(formats, str) or len(set(names)) < len(names) or not set(names) <= set(known):
-        raise ArgumentError("formats", f"must be distinct names of {', '.join(known)}", formats)
 
 
 def _image(world: World, grid: Grid, path: Path, progress: bool) -> Path:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any
 
 from earthgen import weights
-from earthgen.conditions import LEAST_TOLD, Conditions
+from earthgen.conditions import LEAST_TOLD, Conditions, Guidance
 from earthgen.errors import ArgumentError
+from earthgen.geo import mercator_gsd
+from earthgen.world.base import Base
+from earthgen.world.events import read_events
+from earthgen.world.layout import Layout, read_layout
+from earthgen.world.pyramid import CASCADE_STEP, DEEPEST, IMAGINED_LEVEL
 
+USUAL_GUIDANCE = replace(Guidance.uniform(1.0), boxes=2.0, mask=2.0)
+"""Where there is a coarser level, which says most. Of the layout: what lies around says much already, and strong
+guidance leaves hard, overdone objects."""
+
+FINEST_GSD = 0.3
+"""Metres a pixel of the finest images that the bundled model learned from."""
 _CONSTANT = ("text", "date", "cloud_cover", "coarse_degradation")
 """Fields of `Conditions` that hold for a whole world."""
 
@@ -69,3 +81,52 @@ def fingerprint(pipe: Any) -> str:
             digest.update(name.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def several(known: Any) -> list[Any]:
+    """Files or scenes."""
+    if isinstance(known, (str, os.PathLike)) or not isinstance(known, Sequence):
+        raise ArgumentError("known", "must be a list of files or scenes", known)
+    return list(known)
+
+
+def laid_out(layout: Any, mask: Any, classes: Any, events: Any) -> Layout | None:
+    """The layout with its events, if there is any."""
+    if isinstance(layout, Layout):
+        found: Layout | None = layout
+        if mask is not None or classes is not None:
+            raise ArgumentError("layout_mask", "must be a part of the layout, where that is a `Layout`", mask)
+    else:
+        found = None if (layout, mask, classes) == (None,) * 3 else read_layout(layout, mask, classes)
+    if events is None:
+        return found
+    found = found or Layout(())
+    return found.with_events(read_events(events, found))
+
+
+def without_layout(guidance: Guidance) -> dict[str, float]:
+    """The weights on which a tile depends that no layout reaches."""
+    return {name: weight for name, weight in asdict(guidance).items() if name not in ("boxes", "mask")}
+
+
+def check_gsd(gsd: float, lat: float, deepest: int = DEEPEST) -> None:
+    """Raise `ArgumentError` for a GSD in metres that the world does not reach at a latitude."""
+    least = max(FINEST_GSD, mercator_gsd(deepest, lat))
+    if gsd < least * (1 - 1e-6):
+        rule = f"must be at least {least:.4g} m at {lat:g} N: the world ends at level {deepest}"
+        raise ArgumentError("gsd", f"{rule}, and no model learned from images finer than {FINEST_GSD} m", gsd)
+
+
+def first_level(base: Base | None) -> int:
+    """The level that all others are made from."""
+    return IMAGINED_LEVEL if base is None else base.levels[0]
+
+
+def last_level(base: Base | None) -> int:
+    """The finest that is made."""
+    return DEEPEST - (DEEPEST - first_level(base)) % CASCADE_STEP
+
+
+def alone(base: Base | None, value: Any) -> dict[int, Any]:
+    """What holds for a level that is made from noise alone."""
+    return {} if base is not None else {IMAGINED_LEVEL: value}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -101,7 +101,9 @@ def series_of(layout: Layout, grid: Grid, dates: Sequence[dt.date]) -> Series:
     epochs = [layout.epoch(date) for date in dates]
     states = [view.seen(layout, epoch) for epoch in epochs]
     maps = [view.mask(layout, objects) for objects in states]
-    boxes = [tuple(part.shape.box for part in clip([view.shape(o) for o in s], *maps[0].shape, 0)) for s in states]
+    boxes = [
+        tuple(part.shape.box for part in clip([view.shape(o) for o in s], grid.height, grid.width, 0)) for s in states
+    ]
     held = np.zeros(maps[0].shape, np.uint64)
     scenes, steps = [held], []
     for number, (first, second) in enumerate(pairwise(epochs)):
@@ -118,6 +120,13 @@ def series_of(layout: Layout, grid: Grid, dates: Sequence[dt.date]) -> Series:
         scenes.append(held)
         steps.append(tuple(happened))
     return Series(_numbered(scenes), tuple(steps), ({},) * len(steps), tuple(maps), names, tuple(boxes), tuple(dates))
+
+
+def check_formats(formats: Iterable[str], known: Sequence[str]) -> None:
+    """Raise `ArgumentError` unless `formats` are distinct names of those that are known."""
+    names = [] if isinstance(formats, str) else list(formats)
+    if isinstance(formats, str) or len(set(names)) < len(names) or not set(names) <= set(known):
+        raise ArgumentError("formats", f"must be distinct names of {', '.join(known)}", formats)
 
 
 def _number(one: Placed) -> int:

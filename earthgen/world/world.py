@@ -11,9 +11,8 @@ import copy
 import datetime as dt
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,27 @@ from earthgen.output.scene import Scene
 from earthgen.world.base import Base, BaseMap
 from earthgen.world.cache import TileCache
 from earthgen.world.epoch import Epochs
-from earthgen.world.events import read_events
-from earthgen.world.given import by_level, constant_conditions, fingerprint, loaded
+from earthgen.world.given import (
+    USUAL_GUIDANCE,
+    alone,
+    by_level,
+    check_gsd,
+    constant_conditions,
+    fingerprint,
+    first_level,
+    laid_out,
+    last_level,
+    loaded,
+    several,
+    without_layout,
+)
 from earthgen.world.known import KnownImagery, Raster
 from earthgen.world.labels import Labels, labels_of
-from earthgen.world.layout import Layout, read_layout
+from earthgen.world.layout import Layout
 from earthgen.world.noise import whole_number
 from earthgen.world.painting import Words
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
-from earthgen.world.pyramid import CASCADE_STEP, DEEPEST, IMAGINED_LEVEL, LATENT, Tile, Window
+from earthgen.world.pyramid import CASCADE_STEP, IMAGINED_LEVEL, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
 from earthgen.world.stage import CELL, ORDER, Request, Sampling
 from earthgen.world.store import LatentStore
@@ -49,8 +60,6 @@ from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
 
-FINEST_GSD = 0.3
-"""Metres a pixel of the finest images that the bundled model learned from."""
 DEFAULT_STEPS = 5
 """Of second order. On level 8 they are 1.5 grey levels (rms) from 40 of first order and have 88 % of their detail; 8 of
 first order are 2.2 and have 80 %, and 6 and 8 of second order are 0.9 and 0.5 and have 94 and 100 %."""
@@ -60,8 +69,6 @@ DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
-LAYOUT_WEIGHT = 2.0
-"""Of guidance by a layout: what lies around says much already, and strong guidance leaves hard, overdone objects."""
 _FORMAT = 4
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
@@ -136,8 +143,7 @@ class World:
                 `DEFAULT_STEPS`, and `FIRST_STEPS` for the first level of an imagined planet.
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
                 there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
-                That of a layout is `boxes` (objects that are boxes) and `mask` (all others), `LAYOUT_WEIGHT` unless
-                given.
+                That of a layout is 2 unless given: `boxes` for objects that are boxes, `mask` for all others.
             consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from. Where a level
                 is the first that knows of an object, the object has its own colours.
             tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
@@ -162,19 +168,18 @@ class World:
         if isinstance(base, str) and base not in ("earth", "imagined"):
             raise ArgumentError("base", 'must be "earth", "imagined" or a Base', base)
         ground: Base | None = base if not isinstance(base, str) else BaseMap() if base == "earth" else None
-        first, last = _first_level(ground), _last_level(ground)
+        first, last = first_level(ground), last_level(ground)
         levels = range(first if ground is None else first + CASCADE_STEP, last + 1, CASCADE_STEP)
-        counts = by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | _alone(ground, FIRST_STEPS))
+        counts = by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | alone(ground, FIRST_STEPS))
         for count in counts.values():
             whole_number("steps", count, 1, 1000)
-        usual = replace(Guidance.uniform(1.0), boxes=LAYOUT_WEIGHT, mask=LAYOUT_WEIGHT)
-        plain = dict.fromkeys(levels, usual) | _alone(ground, Guidance())
+        plain = dict.fromkeys(levels, USUAL_GUIDANCE) | alone(ground, Guidance())
         weighing = by_level("guidance", guidance, levels, plain)
         for weight in weighing.values():
             if not isinstance(weight, Guidance):
                 raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
-        rasters = [Raster(one, first, last) for one in _several(known)]
-        laid = _layout(layout, layout_mask, mask_classes, events)
+        rasters = [Raster(one, first, last) for one in several(known)]
+        laid = laid_out(layout, layout_mask, mask_classes, events)
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
@@ -204,7 +209,7 @@ class World:
             "seed": seed % 2**64,
             "asked": what,
             "degradation": asked.coarse_degradation,
-            "sampling": {level: _without_layout(how) for level, how in sampling.items()},
+            "sampling": {level: [how.sigmas, without_layout(how.guidance)] for level, how in sampling.items()},
             "canvas": [tile, halo, ORDER],
         }
         request = Request(
@@ -397,50 +402,3 @@ class World:
             finest = f"level {self.deepest}, {resolution(self.deepest):.3g} m x cos(latitude)"
             rule = f"must not have pixels finer than {finest}"
             raise ArgumentError("transform", rule, tuple(grid.transform)[:6])
-
-
-def check_gsd(gsd: float, lat: float, deepest: int = DEEPEST) -> None:
-    """Raise `ArgumentError` for a GSD in metres that the world does not reach at a latitude."""
-    least = max(FINEST_GSD, mercator_gsd(deepest, lat))
-    if gsd < least * (1 - 1e-6):
-        rule = f"must be at least {least:.4g} m at {lat:g} N: the world ends at level {deepest}"
-        raise ArgumentError("gsd", f"{rule}, and no model learned from images finer than {FINEST_GSD} m", gsd)
-
-
-def _first_level(base: Base | None) -> int:
-    """The level that all others are made from."""
-    return IMAGINED_LEVEL if base is None else base.levels[0]
-
-
-def _last_level(base: Base | None) -> int:
-    return DEEPEST - (DEEPEST - _first_level(base)) % CASCADE_STEP
-
-
-def _alone(base: Base | None, value: Any) -> dict[int, Any]:
-    """What holds for a level that is made from noise alone."""
-    return {} if base is not None else {IMAGINED_LEVEL: value}
-
-
-def _several(known: Any) -> list[Any]:
-    if isinstance(known, (str, os.PathLike)) or not isinstance(known, Sequence):
-        raise ArgumentError("known", "must be a list of files or scenes", known)
-    return list(known)
-
-
-def _layout(layout: Any, mask: Any, classes: Any, events: Any) -> Layout | None:
-    if isinstance(layout, Layout):
-        found: Layout | None = layout
-        if mask is not None or classes is not None:
-            raise ArgumentError("layout_mask", "must be a part of the layout, where that is a `Layout`", mask)
-    else:
-        found = None if (layout, mask, classes) == (None,) * 3 else read_layout(layout, mask, classes)
-    if events is None:
-        return found
-    found = found or Layout(())
-    return found.with_events(read_events(events, found))
-
-
-def _without_layout(how: Sampling) -> dict[str, Any]:
-    """What a tile that no layout reaches depends on."""
-    record = asdict(how)
-    return record | {"guidance": {k: v for k, v in record["guidance"].items() if k not in ("boxes", "mask")}}
