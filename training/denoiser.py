@@ -185,8 +185,9 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
     """Mean squared error of the velocity at random noise levels."""
     z: Tensor = batch["z"]
     generator = step.torch()
-    # Towards less noise than half, where images of low contrast, which most of the Earth is, are decided.
-    sigma = torch.sigmoid(1.2 * torch.randn(len(z), generator=generator) - 0.5).to(z.device)
+    # Lines such as rivers and roads are decided at levels from 0.35 to 0.85, calm landscapes and texture below: a real
+    # image of a road taken back to 0.52, 0.67 or 0.85 and denoised is one again in 85, 68 and 33 % (at step 12,000).
+    sigma = torch.sigmoid(1.2 * torch.randn(len(z), generator=generator)).to(z.device)
     # The same noise hides less of a larger image, whose latents tell more of one another.
     shift = (z.shape[-1] / 16) ** 0.5
     sigma = shift * sigma / (1 + (shift - 1) * sigma)
