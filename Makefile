@@ -8,13 +8,14 @@ ARGS   ?=
 PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help run app test lint format wheel clean
+.PHONY: help run app test bench lint format wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     set up and make the example images of the README in $(OUT)/"
 	@echo "make app     set up and open the web canvas at http://127.0.0.1:7860/"
 	@echo "make test    set up and run the tests (ARGS=... goes to pytest)"
+	@echo "make bench   set up and measure every figure on this machine (ARGS=--quick: does it run)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff sort imports and mend what it can"
 	@echo "make wheel   build the wheel in dist/"
@@ -47,6 +48,13 @@ app: $(VENV)/.app
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
+	$(PIP) -e '.[bench,train,verify]'
+	@touch $@ $(VENV)/.base
+
+bench: $(VENV)/.bench
+	$(VENV)/bin/earthgen bench -o $(OUT)/bench $(ARGS)
 
 # mypy sees the four rooms under the names they are installed by.
 TYPED := build/typed/earthgen

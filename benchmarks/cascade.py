@@ -1,4 +1,4 @@
-"""The cascade against real images: held-out scenes brought down 4 and 16 times, restored, beside bicubic enlargement.
+"""The cascade against real images: held-out scenes brought down 4 and 16 times and restored, beside interpolation.
 
     python benchmarks/cascade.py [--model FOLDER | --unet FOLDER --vae FOLDER] [--count 200] [--factors 4 16]
 
@@ -21,7 +21,6 @@ difference in 1/255, and the mean within 32 px of the border. `earthgen upscale`
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from figures import Figure, add_out, report
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
@@ -43,7 +43,6 @@ from earthgen.metrics.judges import classifier_judge
 from earthgen.metrics.reconstruction import psnr
 from earthgen.metrics.spectrum import octave_ratio, spectrum_error
 from earthgen.models import EarthAutoencoder, EarthUNet
-from earthgen.output.atomic import write_text
 from earthgen.output.sheet import contact_sheet
 from earthgen.pipelines import EarthCascadePipeline, Stage
 from earthgen.pipelines.folders import default_dtype
@@ -78,10 +77,10 @@ def load(args: argparse.Namespace) -> EarthCascadePipeline:
     return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def bicubic(images: Images, factor: int) -> Images:
-    """Each image enlarged."""
+def enlarged(images: Images, factor: int, kernel: Image.Resampling) -> Images:
+    """Each image, by interpolation."""
     size = images.shape[2] * factor, images.shape[1] * factor
-    return np.stack([np.asarray(Image.fromarray(i).resize(size, Image.Resampling.BICUBIC)) for i in images])
+    return np.stack([np.asarray(Image.fromarray(i).resize(size, kernel)) for i in images])
 
 
 def restored(
@@ -162,10 +161,22 @@ def ways(
     pipe: EarthCascadePipeline, samples: list[Sample], coarse: Images, factor: int, args: argparse.Namespace
 ) -> Iterator[tuple[str, Images]]:
     """Each way to restore that is compared."""
-    yield "bicubic", bicubic(coarse, factor)
+    yield "bicubic", enlarged(coarse, factor, Image.Resampling.BICUBIC)
+    yield "Lanczos", enlarged(coarse, factor, Image.Resampling.LANCZOS)
     for degradation in args.degradations or [None]:
         name = "cascade" if degradation is None else f"cascade, degradation {degradation:g}"
         yield name, restored(pipe, samples, coarse, factor, degradation, args)
+
+
+def comparison(what: str, row: dict[str, float], bicubic: float) -> list[Figure]:
+    """The figures of one way to restore; `bicubic` is that one's Fréchet distance."""
+    ours = "cascade" in what
+    return [
+        Figure(f"{what}: bicubic's Fréchet distance ÷ its own", bicubic / max(row["frechet"], 1e-9), "≥ 3" * ours),
+        Figure(f"{what}: mean error of the power spectrum", row["power_error"]),
+        Figure(f"{what}: PSNR, dB", row["psnr"]),
+        Figure(f"{what}: averaged down against what was given, dB", row["consistency_db"], "≥ 35" * ours),
+    ]
 
 
 def main() -> None:
@@ -183,7 +194,7 @@ def main() -> None:
     parser.add_argument("--consistency", type=float, help="strength of the projection; the pipeline's default else")
     parser.add_argument("--margins", type=int, nargs="+", help="compare windows with the whole; multiples of 8")
     parser.add_argument("--judge", type=Path, help="folder of a trained judge; else that of `earthgen evaluate`")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
+    add_out(parser)
     parser.add_argument("--sheet", type=Path, help="PNG of the first squares to write")
     args = parser.parse_args()
     if (args.unet is None) != (args.vae is None):
@@ -195,6 +206,7 @@ def main() -> None:
         return
     judge = Classifier.load(args.judge) if args.judge else classifier_judge("eurosat", args.data_root, progress=True)
     record: dict[str, dict[str, object]] = {}
+    made: list[Figure] = []
     shown: list[tuple[Images, str]] = []
     print("| | Fréchet | bicubic's ÷ | power error | finest octave | PSNR | consistency | s a square |")
     print("|---|---|---|---|---|---|---|---|")
@@ -216,11 +228,11 @@ def main() -> None:
                     flush=True,
                 )
                 shown += [(image, way) for image in images[:2]]
+                made += comparison(f"{name}, {factor} ×, {way}", row, base)
             shown += [(image, "real") for image in real[:2]]
-    if args.out:
-        write_text(args.out, json.dumps(record, indent=1) + "\n")
+    report(made, args, record=record, table=False)
     if args.sheet:
-        columns = 2 * (3 + len(args.degradations or [None]) - 1) + 2
+        columns = 2 * (4 + len(args.degradations or [None]) - 1) + 2
         contact_sheet([image for image, _ in shown], [title for _, title in shown], columns, SIDE * 2).save(args.sheet)
 
 

@@ -1,6 +1,6 @@
 """How fast the noise field is, near the origin and far from it, beside numpy's own generator, on one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/noise.py [--repeats 15]
+    OMP_NUM_THREADS=1 python benchmarks/noise.py [--repeats 15] [--out JSON]
 
 Times are of the processor, the best of the repeats, and the kinds of noise take turns, so that a busy machine does not
 change the comparison.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from figures import Figure, add_out, report
 
 from earthgen.world.noise import MAX_COORDINATE, noise_field
 
@@ -55,11 +56,13 @@ def main() -> None:
     """Print a table in Markdown."""
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument("--repeats", type=int, default=15)
+    add_out(p)
     args = p.parse_args()
     torch.set_num_threads(1)
     print("Million values a second; ratios are of times.")
     print("| window | ms | field | at 2⁴⁰ ÷ near 0 | at -2⁴⁰ ÷ near 0 | numpy's generator | field ÷ numpy |")
     print("|---|---|---|---|---|---|---|")
+    made = []
     for side, name in SIDES.items():
         t = measure(side, args.repeats)
         rate = {k: CHANNELS * side**2 / seconds / 1e6 for k, seconds in t.items()}
@@ -68,6 +71,9 @@ def main() -> None:
             f"| {t['far'] / t['near']:.2f} | {t['far_negative'] / t['near']:.2f} "
             f"| {rate['numpy']:.1f} | {t['near'] / t['numpy']:.1f} |"
         )
+        made.append(Figure(f"noise of {name}: million values a second", rate["near"]))
+        made.append(Figure(f"noise of {name}: time at 2⁴⁰ ÷ near 0", t["far"] / t["near"], "≤ 1.1"))
+    report(made, args, table=False)
 
 
 if __name__ == "__main__":

@@ -107,9 +107,8 @@ def main() -> None:
     }
     for name, (mine, real) in pairs.items():
         value, theirs = np.mean([off_peak(i) for i in mine]), [off_peak(i) for i in real]
-        aim = f"≤ {np.mean(theirs):.3f}, real ({min(theirs):.3f} to {max(theirs):.3f})"
-        reached = bool(value <= np.mean(theirs))
-        figures.append(Figure(f"highest off-peak autocorrelation, {name}", float(value), aim, reached))
+        print(f"real, {name}: {np.mean(theirs):.3f} ({min(theirs):.3f} to {max(theirs):.3f})")
+        figures.append(Figure(f"highest off-peak autocorrelation, {name}", float(value), f"≤ {np.mean(theirs):.3f}"))
     report(figures, args)
 
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 # As `earthgen.metrics.evaluate.PARTS`, which a test makes sure of; importing that would slow `--help` down.
 PARTS = (
-    *("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum", "eurosat/score", "eurosat/augmented"),
-    *("ucmerced/accuracy", "ucmerced/distances", "ucmerced/spectrum", "ucmerced/score"),
+    *("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum", "eurosat/cells", "eurosat/memorisation"),
+    *("eurosat/score", "eurosat/augmented"),
+    *("ucmerced/accuracy", "ucmerced/distances", "ucmerced/spectrum", "ucmerced/cells", "ucmerced/memorisation"),
+    "ucmerced/score",
     "gsd",
 )
 
@@ -64,9 +66,11 @@ def evaluate(
       eurosat/accuracy    is the class asked for the class seen
       eurosat/distances   Fréchet and kernel distances to held-out real images
       eurosat/spectrum    power at every spatial frequency against real images
+      eurosat/cells       do the 4 px cells of a latent show
+      eurosat/memorisation  are images nearer to training images than new real ones are
       eurosat/score       train a classifier on generated images, test it on real ones
       eurosat/augmented   a tenth of the real images plus generated against the tenth alone
-      ucmerced/accuracy, ucmerced/distances, ucmerced/spectrum, ucmerced/score
+      ucmerced/...        the same but for augmented
       gsd                 the GSD asked for against the GSD seen
 
     \b

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from earthgen import __version__
 from earthgen.cli import app as canvas
-from earthgen.cli import dataset, evaluate, generate, train, upscale, weights, window, world
+from earthgen.cli import bench, dataset, evaluate, generate, train, upscale, weights, window, world
 from earthgen.errors import ArgumentError, EarthgenError
 
 
@@ -75,6 +75,7 @@ app.command("world")(world.world)
 app.command("app")(canvas.app)
 app.command("train", context_settings=train.CONTEXT)(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(weights.app, name="weights")
 

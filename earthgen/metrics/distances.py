@@ -51,6 +51,21 @@ def kernel_distance(a: Features, b: Features) -> float:
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
+def nearest(a: Features, b: Features, rows: int = 1024) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Euclidean distance of each of `a` to the nearest of `b`, and which that is: (number of a,) each.
+
+    Args:
+        a: Features.
+        b: Features to search.
+        rows: Of `a`, looked at together.
+    """
+    a, b = _checked(a, b)
+    squares = (b**2).sum(1)
+    found = np.concatenate([(squares - 2 * part @ b.T).argmin(1) for part in np.split(a, range(rows, len(a), rows))])
+    # Of the chosen pair directly: the expansion above loses small distances to rounding.
+    return np.sqrt(((a - b[found]) ** 2).sum(1)), found.astype(np.int64)
+
+
 def _checked(a: Features, b: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for name, x in (("a", a), ("b", b)):
         if x.ndim != 2 or len(x) < 2 or not np.isfinite(x).all():

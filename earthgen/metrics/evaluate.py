@@ -24,8 +24,10 @@ from earthgen.metrics.real import LabelledImages, labelled_images
 from earthgen.output.atomic import check_writable, write_text
 
 PARTS = (
-    *("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum", "eurosat/score", "eurosat/augmented"),
-    *("ucmerced/accuracy", "ucmerced/distances", "ucmerced/spectrum", "ucmerced/score"),
+    *("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum", "eurosat/cells", "eurosat/memorisation"),
+    *("eurosat/score", "eurosat/augmented"),
+    *("ucmerced/accuracy", "ucmerced/distances", "ucmerced/spectrum", "ucmerced/cells", "ucmerced/memorisation"),
+    "ucmerced/score",
     "gsd",
 )
 """What can be measured; a data set's name stands for all its parts."""
@@ -63,7 +65,8 @@ def evaluate(
         what: Of `PARTS`, or names of data sets.
         config: None takes the defaults.
         out: Folder for the generated images, a JSON file for each part, `evaluation.json`, `evaluation.md` and a
-            picture sheet for each data set. What is there already is not made again. None writes nothing.
+            picture sheet for each data set, and one of the generated images that are nearest to a training image,
+            beside that. What is there already is not made again. None writes nothing.
         cache: Folder to keep the judges in; see `judges.cache_folder`.
         redo: Measure again what has been measured; generated images are kept.
         progress: Whether to show progress bars.
@@ -111,6 +114,10 @@ def evaluate(
         for name in {part.split("/")[0] for part in chosen} & set(sets):
             if redo or not (folder / f"{name}.png").exists():
                 report.sheet(sets[name].generated, sets[name].partners, folder / f"{name}.png")
+            nearest = folder / f"{name}-nearest.png"
+            if f"{name}/memorisation" in chosen and (redo or not nearest.exists()):
+                closest = record[f"{name}/memorisation"]["closest"]
+                report.nearest_sheet(sets[name].generated, sets[name].train, closest, nearest)
     return record
 
 
@@ -134,6 +141,10 @@ class _Set:
             return parts.distances(self.generated, self.partners, self.held_out, self.judge)
         if part == "spectrum":
             return parts.power(self.generated, self.partners, self.held_out)
+        if part == "cells":
+            return parts.cells(self.generated, self.partners)
+        if part == "memorisation":
+            return parts.memorisation(self.generated, self.train, self.held_out, self.judge)
         training = replace(self.judge_config, fit=replace(self.judge_config.fit, steps=self.config.score_steps))
         if part == "score":
             return parts.score(self.generated, self.partners, self.held_out, training, self.progress)

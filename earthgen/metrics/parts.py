@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 
 from earthgen.conditions import Conditions
 from earthgen.metrics.classifier import Classifier
-from earthgen.metrics.distances import frechet_distance, kernel_distance
+from earthgen.metrics.distances import frechet_distance, kernel_distance, nearest
+from earthgen.metrics.figures import GROUPS, Groups, group_error, jackknife_error
 from earthgen.metrics.generated import Generate, ask
 from earthgen.metrics.gsd import GSDReader, rank_correlation
 from earthgen.metrics.judges import JudgeConfig, accuracy_report
+from earthgen.metrics.network import Images
 from earthgen.metrics.real import LabelledImages, shrink
+from earthgen.metrics.seams import border_score, gradients
 from earthgen.metrics.spectrum import octave_ratio
 
 Record = dict[str, Any]
@@ -119,14 +123,17 @@ def distances(
 
     All three sets have as many images of each class, because both distances depend on it.
     """
-    g, p, h = (judge.features(shrink(s.images, judge.about["size"])) for s in matched(generated, partners, held_out))
+    sets = matched(generated, partners, held_out)
+    g, p, h = (judge.features(shrink(s.images, judge.about["size"])) for s in sets)
     record: Record = {"images": len(g), "features": int(g.shape[1])}
     for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
         generated_to_real, real_to_real = distance(g, h), distance(p, h)
+        error = jackknife_error(functools.partial(distance, b=h), g, _dealt(sets[0]))
         record[name] = {
             "generated_to_real": generated_to_real,
             "real_to_real": real_to_real,
             "ratio": generated_to_real / real_to_real if real_to_real > 0 else None,
+            "ratio_error": error / real_to_real if error is not None and real_to_real > 0 else None,
         }
     return record
 
@@ -134,11 +141,67 @@ def distances(
 def power(generated: LabelledImages, partners: LabelledImages, held_out: LabelledImages) -> Record:
     """Power by octave of wavelength: generated ÷ held-out real, and for comparison real partners ÷ held-out real."""
     g, p, h = matched(generated, partners, held_out)
+    ratio = octave_ratio(g.images, h.images)
+    errors = group_error(lambda x: list(octave_ratio(x, h.images).values()), g.images, _dealt(g))
     return {
         "images": len(g),
-        "generated_to_real": octave_ratio(g.images, h.images),
+        "generated_to_real": ratio,
+        "generated_to_real_error": errors and dict(zip(ratio, errors, strict=True)),
         "real_to_real": octave_ratio(p.images, h.images),
         "generated_to_partners": octave_ratio(g.images, p.images),
+    }
+
+
+def cells(generated: LabelledImages, partners: LabelledImages, side: int = 4) -> Record:
+    """Whether the cells of `side` px that a latent stands for show (`earthgen.metrics.seams`), beside real images."""
+
+    def score(images: Images) -> float:
+        return border_score(gradients(images, side))
+
+    by_class = {
+        name: score(generated.images[generated.labels == k])
+        for k, name in enumerate(generated.classes)
+        if (generated.labels == k).any()
+    }
+    return {
+        "images": len(generated),
+        "side": side,
+        "generated": score(generated.images),
+        "generated_error": group_error(score, generated.images, _dealt(generated)),
+        "real": score(partners.images),
+        "by_class": by_class,
+    }
+
+
+def memorisation(
+    generated: LabelledImages, train: LabelledImages, held_out: LabelledImages, judge: Classifier, shown: int = 16
+) -> Record:
+    """Whether generated images are nearer to images of the train split than held-out real ones are.
+
+    Distances are those to the nearest training image in the judge's features (as Meehan et al. 2020, arXiv:2004.05675,
+    compare them), of as many images of each class. A generator that copies has a small ratio of medians, and more than
+    a hundredth of its images nearer than the nearest hundredth of the real ones.
+    """
+    g, h = matched(generated, held_out)
+    of_g, of_h, known = (judge.features(shrink(s.images, judge.about["size"])) for s in (g, h, train))
+    (near_g, which), (near_h, _) = nearest(of_g, known), nearest(of_h, known)
+    middle = float(np.median(near_h))
+    threshold = float(np.quantile(near_h, 0.01))
+    error = group_error(np.median, near_g, _dealt(g))
+    closest = np.argsort(near_g, kind="stable")[:shown]
+    kept = [np.flatnonzero(generated.labels == k)[:n] for k, n in enumerate(g.class_counts())]
+    place = np.concatenate(kept)  # of `g` in `generated`
+    return {
+        "images": len(g),
+        "train_images": len(train),
+        "median_generated": float(np.median(near_g)),
+        "median_real": middle,
+        "ratio": float(np.median(near_g)) / middle if middle > 0 else None,
+        "ratio_error": error / middle if error is not None and middle > 0 else None,
+        "share_nearer_than_1_percent_of_real": float((near_g < threshold).mean()),
+        "closest": [
+            {"generated": int(place[k]), "train": int(which[k]), "distance": float(near_g[k])} for k in closest
+        ],
     }
 
 
@@ -178,6 +241,15 @@ def matched(*sets: LabelledImages) -> list[LabelledImages]:
     counts = np.min([s.class_counts() for s in sets], axis=0)
     chosen = [[np.flatnonzero(s.labels == k)[:n] for k, n in enumerate(counts)] for s in sets]
     return [s.take(np.concatenate(index)) for s, index in zip(sets, chosen, strict=True)]
+
+
+def _dealt(images: LabelledImages) -> Groups:
+    """A number below `GROUPS` for each image, such that every group has as many of each class, or nearly."""
+    groups = np.zeros(len(images), np.int64)
+    for k in range(len(images.classes)):
+        here = images.labels == k
+        groups[here] = np.arange(np.count_nonzero(here)) % GROUPS
+    return groups
 
 
 def _joined(sets: Sequence[LabelledImages]) -> LabelledImages:

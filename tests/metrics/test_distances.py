@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthgen.errors import ArgumentError
-from earthgen.metrics.distances import frechet_distance, kernel_distance
+from earthgen.metrics.distances import frechet_distance, kernel_distance, nearest
 
 
 def _sets(seed: int, features: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -85,3 +85,15 @@ def test_features_are_checked():
         kernel_distance(a, np.zeros((5, 4)))
     with pytest.raises(ArgumentError, match="finite"):
         frechet_distance(a * np.nan, a)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 999), st.integers(2, 40), st.integers(2, 40), st.integers(1, 9))
+def test_the_nearest_is_the_nearest(seed, number, others, rows):
+    generator = np.random.default_rng(seed)
+    a, b = generator.normal(0, 1, (number, 5)), generator.normal(0, 1, (others, 5))
+    distance, which = nearest(a, b, rows)
+    every = np.linalg.norm(a[:, None] - b[None], axis=2)
+    assert distance == pytest.approx(every.min(1))
+    assert every[np.arange(number), which] == pytest.approx(distance)
+    assert nearest(b, b)[0].max() == 0

@@ -9,7 +9,7 @@ from PIL import Image
 
 from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError, OutputError
-from earthgen.metrics import judges
+from earthgen.metrics import judges, report
 from earthgen.metrics.evaluate import EvaluationConfig, evaluate
 from earthgen.metrics.generated import ask, from_pipeline
 from earthgen.metrics.judges import JudgeConfig, cache_folder, classifier_judge, gsd_judge
@@ -77,6 +77,11 @@ def test_an_evaluation_writes_its_figures_and_is_not_done_twice(root, tmp_path):
     assert "EuroSAT: class asked is the class seen" in table
     assert "| SeaLake |" in table
     assert Image.open(out / "eurosat.png").width > 1000
+    assert Image.open(out / "eurosat-nearest.png").width > 600
+    found = {figure.what: figure for figure in report.figures(record)}
+    assert found["EuroSAT: Forest is seen as asked"].value == record["eurosat/accuracy"]["by_class"]["Forest"]
+    assert found["EuroSAT: class asked is the class seen"].noise > 0
+    assert all(row.split(" | ")[0].strip("| ") in found for row in table.split("\n\n")[0].splitlines()[2:])
     assert not [p for p in out.rglob("*") if p.name.startswith(".")]
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 2
 
@@ -86,7 +91,7 @@ def test_an_evaluation_writes_its_figures_and_is_not_done_twice(root, tmp_path):
 
 
 def _parts():
-    return ("accuracy", "distances", "spectrum", "score", "augmented")
+    return ("accuracy", "distances", "spectrum", "cells", "memorisation", "score", "augmented")
 
 
 def test_a_stopped_evaluation_goes_on_and_redo_keeps_the_images(root, tmp_path):

@@ -44,6 +44,7 @@ def test_accuracy_finds_the_class_that_is_missed(judge, train, labelled):
 def test_distances_of_another_real_set_have_ratio_one_and_of_noise_a_large_one(judge, train, held_out, labelled):
     same = parts.distances(labelled(20, 7), train, held_out, judge)
     assert same["images"] == 36
+    assert 0 < same["frechet"]["ratio_error"] < 1
     assert same["frechet"]["ratio"] == pytest.approx(1, abs=0.9)
     noise = labelled(20, 7)
     noise.images[:] = np.random.default_rng(0).integers(0, 256, noise.images.shape)
@@ -59,6 +60,7 @@ def test_power_finds_missing_detail(train, held_out, labelled):
     blurred.images[:] = (wide + np.roll(wide, 1, 2)) // 4
     record = parts.power(blurred, train, held_out)
     assert record["generated_to_real"]["2-4 px"] < 0.7
+    assert 0 < record["generated_to_real_error"]["2-4 px"] < 0.1
     assert record["real_to_real"]["2-4 px"] == pytest.approx(1, abs=0.05)
 
 
@@ -74,6 +76,43 @@ def test_augmented_compares_the_same_real_images_with_and_without(train, held_ou
     gain = np.mean(record["real_and_generated"]) - np.mean(record["real_alone"])
     assert record["gain_points"] == pytest.approx(100 * gain)
     assert record["gain_standard_error"] >= 0
+
+
+def test_copies_are_found_and_new_images_are_not(judge, train, held_out, labelled):
+    fresh = parts.memorisation(labelled(12, 9), train, held_out, judge)
+    assert fresh["images"] == 36 and fresh["train_images"] == 60
+    assert fresh["ratio"] == pytest.approx(1, abs=0.5)
+    assert fresh["share_nearer_than_1_percent_of_real"] < 0.2
+    copying = labelled(12, 9)
+    copied = [0, 20, 40]  # of each class one
+    copying.images[[0, 12, 24]] = train.images[copied]
+    record = parts.memorisation(copying, train, held_out, judge)
+    assert [(p["generated"], p["train"]) for p in sorted(record["closest"][:3], key=lambda p: p["train"])] == [
+        (0, 0), (12, 20), (24, 40)
+    ]  # fmt: skip
+    assert record["closest"][0]["distance"] == pytest.approx(0, abs=1e-4)
+    all_copied = parts.memorisation(train, train, held_out, judge)
+    assert all_copied["ratio"] < 1e-3
+    assert all_copied["share_nearer_than_1_percent_of_real"] == 1
+    json.dumps(record)
+
+
+def test_the_closest_are_numbered_as_in_the_generated_set(judge, train, held_out, labelled):
+    more = labelled(20, 9)  # more of each class than are held out
+    more.images[45] = train.images[50]
+    closest = parts.memorisation(more, train, held_out, judge, shown=1)["closest"]
+    assert (closest[0]["generated"], closest[0]["train"]) == (45, 50)
+
+
+def test_cells_that_show_are_found(train, labelled):
+    record = parts.cells(labelled(20, 7), train)
+    gridded = labelled(20, 7)
+    gridded.images[:] = gridded.images // 2 + (np.arange(32) // 4 % 2 * 100).astype(np.uint8)[:, None, None]
+    shown = parts.cells(gridded, train)
+    assert shown["generated"] > 1.2 * record["generated"]
+    assert record["generated"] == pytest.approx(record["real"], abs=4 * record["generated_error"])
+    assert set(shown["by_class"]) == {"dark", "stripes", "bright"}
+    json.dumps(shown)
 
 
 @pytest.mark.parametrize("obeys", [True, False])

@@ -1,0 +1,75 @@
+"""What checkpoints of a denoiser lose on fixed batches of a latent cache that none of them was trained on.
+
+    python benchmarks/training.py runs/adamw/checkpoint-7693 runs/muon/checkpoint-7700 --latents latents [--out JSON]
+
+The loss is that of the recipe (`earthgen.training.denoiser`), in all and of the channels of colour and of detail, of
+the averaged weights and of the raw ones. Batches are drawn with another seed than any run's. All checkpoints get the
+same, so beside the difference to the first checkpoint stands the standard error of that difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from figures import Figure, add_out, report
+from safetensors.torch import load_file
+from tqdm.auto import tqdm
+
+from earthgen.models import PRESETS, EarthUNet
+from earthgen.training.common import Step
+from earthgen.training.denoiser import LatentBatches, flow_matching_loss
+
+KINDS = ("loss", "colour", "detail")
+
+
+@torch.inference_mode()
+def losses(unet: EarthUNet, batches: LatentBatches, args: argparse.Namespace) -> np.ndarray:
+    """(batches, kinds)."""
+    found = []
+    for k in range(args.batches):
+        step = Step(args.seed, k)
+        with torch.autocast("cpu", torch.bfloat16):
+            figures = flow_matching_loss(unet, batches(step), step)[1]
+        found.append([figures[kind] for kind in KINDS])
+    return np.array(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="folders `checkpoint-...` of a run, of one preset")
+    parser.add_argument("--latents", type=Path, required=True, help="folder of a latent cache")
+    parser.add_argument("--preset", choices=list(PRESETS), default="mini")
+    parser.add_argument("--batches", type=int, default=16)
+    parser.add_argument("--batch-latents", type=int, default=64 * 256)
+    parser.add_argument("--seed", type=int, default=777, help="of batches and noise; not that of a run")
+    add_out(parser)
+    args = parser.parse_args()
+    batches = LatentBatches(args.latents, args.batch_latents)
+    unet = EarthUNet.preset(args.preset, batches.latent_channels).to(memory_format=torch.channels_last).eval()
+    made: list[Figure] = []
+    first: np.ndarray | None = None
+    for folder in tqdm(args.checkpoints, disable=len(args.checkpoints) < 2):
+        unet.load_state_dict(load_file(folder / "model.safetensors"))
+        raw = losses(unet, batches, args)
+        average = torch.load(folder / "custom_checkpoint_0.pkl", map_location="cpu", weights_only=True)
+        for parameter, shadow in zip(unet.parameters(), average["shadow_params"], strict=True):
+            parameter.data.copy_(shadow)
+        averaged = losses(unet, batches, args)
+        name = f"{folder.parent.name}/{folder.name}"
+        for kind, values in zip(KINDS, averaged.T, strict=True):
+            made.append(Figure(f"{name}: {kind}", float(values.mean())))
+        made.append(Figure(f"{name}: loss of the raw weights", float(raw[:, 0].mean())))
+        if first is None:
+            first = averaged
+        else:
+            gain = first[:, 0] - averaged[:, 0]
+            error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else None
+            made.append(Figure(f"{name}: loss below that of the first", float(gain.mean()), noise=error))
+    report(made, args)
+
+
+if __name__ == "__main__":
+    main()
