@@ -121,7 +121,7 @@ def _moved(name: str, parts: Parts, by: Any) -> Parts:
     if not isinstance(by, Sequence) or isinstance(by, str) or len(by) != 2:
         raise ArgumentError(f"{name}.properties.by", "must be metres [east, north]", by)
     for value in by:
-        check_number(f"{name}.properties.by", value, "must be metres [east, north]", -1e7, 1e7)
+        check_number(f"{name}.properties.by", value, "must be metres [east, north]", -4e7, 4e7)
     y = shapely.union_all([one.outline for one in parts]).centroid.y
     lat, _ = mercator_to_position(0, HALF_SIDE - y * 2 * HALF_SIDE)
     scale = 1 / (2 * HALF_SIDE * math.cos(math.radians(float(lat))))

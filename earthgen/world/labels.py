@@ -101,9 +101,6 @@ def series_of(layout: Layout, grid: Grid, dates: Sequence[dt.date]) -> Series:
     epochs = [layout.epoch(date) for date in dates]
     states = [view.seen(layout, epoch) for epoch in epochs]
     maps = [view.mask(layout, objects) for objects in states]
-    boxes = [
-        tuple(part.shape.box for part in clip([view.shape(o) for o in s], grid.height, grid.width, 0)) for s in states
-    ]
     held = np.zeros(maps[0].shape, np.uint64)
     scenes, steps = [held], []
     for number, (first, second) in enumerate(pairwise(epochs)):
@@ -119,7 +116,7 @@ def series_of(layout: Layout, grid: Grid, dates: Sequence[dt.date]) -> Series:
                 happened.append(view.event(event, changed, maps[number], maps[number + 1], names))
         scenes.append(held)
         steps.append(tuple(happened))
-    return Series(_numbered(scenes), tuple(steps), ({},) * len(steps), tuple(maps), names, tuple(boxes), tuple(dates))
+    return Series(_numbered(scenes), tuple(steps), ({},) * len(steps), tuple(maps), names, dates=tuple(dates))
 
 
 def check_formats(formats: Iterable[str], known: Sequence[str]) -> None:

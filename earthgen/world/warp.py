@@ -144,13 +144,15 @@ def check_size(size: Any) -> tuple[int, int]:
 def _scales(forward: Transformer, lat: float, lon: float) -> tuple[float, float]:
     """Units of a CRS for a metre on the ground along its two axes, at a place."""
     geod = Geod(ellps="WGS84")
+    geographic = forward.target_crs is not None and forward.target_crs.is_geographic
     steps = []
     for azimuth in (90, 0):
         ends = [geod.fwd(lon, lat, azimuth, sign * _PROBE / 2)[:2] for sign in (1, -1)]
         (x1, y1), (x0, y0) = (forward.transform(*end) for end in ends)
-        steps.append(((x1 - x0) / _PROBE, (y1 - y0) / _PROBE))
+        across = (x1 - x0 + 180) % 360 - 180 if geographic else x1 - x0  # the short way around the world
+        steps.append((across / _PROBE, (y1 - y0) / _PROBE))
     (ex, ey), (nx, ny) = steps
-    if forward.target_crs is not None and forward.target_crs.is_geographic:
+    if geographic:
         return abs(ex), abs(ny)
     pixel = math.sqrt(abs(ex * ny - ey * nx))  # a grid may be turned against north
     return pixel, pixel
