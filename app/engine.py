@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
+from starlette.concurrency import run_in_threadpool
 
 from earthgen import weights
 from earthgen.app.jobs import Jobs
@@ -16,12 +18,14 @@ from earthgen.app.settings import Settings
 from earthgen.app.tasks import Tasks
 from earthgen.app.uploads import Uploads
 from earthgen.app.worker import BusyError, Worker
-from earthgen.app.worlds import Regions, Worlds
-from earthgen.cli import models
-from earthgen.cli.models import Model
+from earthgen.app.worlds import Regions, View, Worlds
 from earthgen.conditions import Guidance
 from earthgen.output.atomic import check_writable
 from earthgen.world.cache import TileCache
+
+if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
+    from earthgen.cli.models import Model
+    from earthgen.world.world import World
 
 STATIC = Path(__file__).resolve().parent / "static"
 _POLL = 0.2
@@ -34,7 +38,9 @@ class Engine:
 
     settings: Settings
     worker: Worker
-    model: Model
+    loading: Future[Model]
+    """The worker's first work."""
+    model_sha256: str
     worlds: Worlds
     uploads: Uploads
     jobs: Jobs
@@ -42,20 +48,37 @@ class Engine:
 
     @classmethod
     def open(cls, settings: Settings, pipe: Any = None) -> Engine:
-        """Load the model and make the folders. `pipe` is a pipeline in place of the settings' model."""
+        """Make the folders; the model is loaded once the worker is started. `pipe` is a pipeline in its place.
+
+        Raises:
+            WeightsError: There is no such model.
+            OutputError: The folder cannot be written.
+        """
         folder = check_writable(settings.folder)
-        if pipe is None:
-            found, device = weights.resolve(settings.model), models.find_device(settings.device)
-            model = models.load(settings.model, found, device, None, None, steps_bar=False)
-        else:
-            model = Model(pipe, "in memory", "", "cpu", 20, Guidance())
-        model.pipe.set_progress_bar_config(disable=True)
         worker = Worker(settings.waiting, settings.jobs_waiting)
+        if pipe is None:
+            found = weights.resolve(settings.model)
+            loading: Future[Model] = worker.ask("model", lambda: _loaded(settings, found), "").future
+            sha256 = weights.model_sha256(found)
+        else:
+            loading, sha256 = Future(), ""
+            loading.set_result(_given(pipe))
         regions, cache = Regions(folder / "regions"), TileCache(settings.cache)
-        worlds = Worlds(model.pipe, model.name, model.sha256, regions, cache, settings.worlds)
-        uploads = Uploads(folder / "uploads", settings.upload_pixels)
+        uploads = Uploads(folder / "uploads", settings.upload_pixels, settings.kept_bytes)
+        worlds = Worlds(loading, regions, uploads, cache, settings.worlds)
         jobs = Jobs(folder / "jobs", worker, settings.kept_jobs, settings.kept_bytes)
-        return cls(settings, worker, model, worlds, uploads, jobs, Tasks(settings, model, worlds, uploads, jobs))
+        tasks = Tasks(settings, loading, worlds, uploads, jobs)
+        return cls(settings, worker, loading, sha256, worlds, uploads, jobs, tasks)
+
+    async def world(self, view: View, request: Request, deadline: float) -> World:
+        """The world of a view, once the model is there.
+
+        Raises:
+            BusyError: The model takes too long.
+        """
+        if not self.loading.done():
+            await _result(self.loading, request, deadline, "the model is being loaded, come again")
+        return await run_in_threadpool(self.worlds.open, view)
 
     async def ask(self, key: Any, function: Callable[[], Any], request: Request, deadline: float) -> Any:
         """A unit's result, unless the client leaves before.
@@ -65,17 +88,7 @@ class Engine:
         """
         unit = self.worker.ask(key, function, client_of(request))
         try:
-            future = asyncio.wrap_future(unit.future)
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if nobody is left
-            while not future.done():
-                await asyncio.wait({future}, timeout=_POLL)
-                if not future.done() and await request.is_disconnected():
-                    raise HTTPException(499, "the client has left")
-                if not future.done() and asyncio.get_running_loop().time() > deadline:
-                    raise BusyError("the model is busy, come again", 5)
-            if future.cancelled():
-                raise BusyError("the server ends")
-            return future.result()
+            return await _result(unit.future, request, deadline, "the model is busy, come again")
         finally:
             self.worker.leave(unit)
 
@@ -88,3 +101,34 @@ def client_of(request: Request) -> str:
     """Who asks, for taking turns: an address, and the page there that says its name."""
     host = request.client.host if request.client else ""
     return f"{host} {request.headers.get('earthgen-client', '')[:40]}"
+
+
+def _loaded(settings: Settings, folder: Path) -> Model:
+    """The model of a server, quiet."""
+    from earthgen.cli import models
+
+    model = models.load(settings.model, folder, models.find_device(settings.device), None, None, steps_bar=False)
+    model.pipe.set_progress_bar_config(disable=True)
+    return model
+
+
+def _given(pipe: Any) -> Model:
+    from earthgen.cli.models import Model
+
+    pipe.set_progress_bar_config(disable=True)
+    return Model(pipe, "in memory", "", "cpu", 20, Guidance())
+
+
+async def _result(future: Future[Any], request: Request, deadline: float, late: str) -> Any:
+    """What is awaited, unless the client leaves before. Raises `BusyError` past the deadline."""
+    waited = asyncio.wrap_future(future)
+    waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if nobody is left
+    while not waited.done():
+        await asyncio.wait({waited}, timeout=_POLL)
+        if not waited.done() and await request.is_disconnected():
+            raise HTTPException(499, "the client has left")
+        if not waited.done() and asyncio.get_running_loop().time() > deadline:
+            raise BusyError(late, 5)
+    if waited.cancelled():
+        raise BusyError("the server ends")
+    return waited.result()

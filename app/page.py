@@ -19,7 +19,7 @@ from earthgen.app.tasks import ExportRequest, GenerateRequest, UpscaleRequest
 from earthgen.app.worlds import DEFAULT_STEPS, View
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
-from earthgen.world.world import IMAGINED_LEVEL
+from earthgen.world.pyramid import IMAGINED_LEVEL
 
 _HEAD = """<link rel="stylesheet" href="canvas/leaflet.css"><link rel="icon" href="data:,">
 <script src="canvas.js"></script>"""

@@ -13,8 +13,10 @@ import html
 import io
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -38,9 +40,10 @@ from earthgen.app.worker import BusyError
 from earthgen.app.worlds import View, chain
 from earthgen.errors import ArgumentError, EarthgenError
 from earthgen.output.provenance import GENERATED, MARK_TAG, SOURCE_TYPE_TAG, SYNTHETIC_MARK
+from earthgen.output.scene import Scene
 from earthgen.world.base import CREDIT
 from earthgen.world.projection import MAX_LATITUDE
-from earthgen.world.world import DEEPEST
+from earthgen.world.pyramid import DEEPEST
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ _BUSY: dict[int | str, dict[str, Any]] = {
 }
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such thing."}}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+_TIFF: dict[int | str, dict[str, Any]] = {200: {"content": {"image/tiff": {}}}}
 
 
 class TileView(View):
@@ -90,7 +94,7 @@ def create_app(settings: Settings, pipe: Any = None, page: bool = True) -> Any:
         page: Whether the Gradio page is there, or the routes alone.
 
     Raises:
-        WeightsError: The model is missing or damaged.
+        WeightsError: There is no such model.
         OutputError: The folder cannot be written.
     """
     engine = Engine.open(settings, pipe)
@@ -165,38 +169,37 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
         if z > DEEPEST or x >= 2**z or y >= 2**z:
             raise HTTPException(404, f"there are tiles from level 0 to {DEEPEST}")
         deadline = engine.deadline()
-        tag = hashlib.sha256(f"{worlds.sha256} {__version__} {z}/{x}/{y} {view.query()}".encode()).hexdigest()[:32]
+        about = f"{engine.model_sha256} {__version__} {z}/{x}/{y} {view.query()}"
+        tag = hashlib.sha256(about.encode()).hexdigest()[:32]
         if view.finer_than is None and request.headers.get("if-none-match") == f'"{tag}"':
             return Response(status_code=304, headers={"ETag": f'"{tag}"'})
-        world = await run_in_threadpool(worlds.open, view)
         least = z if view.finer_than is None else min(view.finer_than + 1, z)
+        if least < z and not engine.loading.done():
+            found = await run_in_threadpool(worlds.ground, view, z, x, y)
+            if found is not None and found.level >= least:
+                headers = _tile_headers(found.level, z) | {"Earthgen-Model": "loading"}
+                return Response(await run_in_threadpool(png, found.image), media_type="image/png", headers=headers)
+        shown, world = view.world(), await engine.world(view, request, deadline)
         found = await run_in_threadpool(worlds.preview, world, z, x, y)
         for part in chain(world, z, x, y) if found is None or found.level < least else ():
             if found is not None and part.z <= found.level:
                 continue
-            await engine.ask((world.request.key, part), partial(world.tile, *part), request, deadline)
+            await engine.ask((shown, part), partial(world.tile, *part), request, deadline)
             if (found := await run_in_threadpool(worlds.preview, world, z, x, y)) is not None and found.level >= least:
                 break
         if found is None or found.level < least:  # the cache keeps nothing
-            image = await engine.ask((world.request.key, z, x, y), partial(world.tile, z, x, y), request, deadline)
+            image = await engine.ask((shown, (z, x, y)), partial(world.tile, z, x, y), request, deadline)
         else:
             image = found.image
-        level = z if found is None else found.level
-        final = level >= z
-        headers = {
-            "Earthgen-Preview": "false" if final else "true",
-            "Earthgen-Level": str(level),
-            "Cache-Control": "private, max-age=86400" if final and view.finer_than is None else "no-store",
-        }
-        if final and view.finer_than is None:
-            headers["ETag"] = f'"{tag}"'
+        headers = _tile_headers(z if found is None else found.level, z)
+        if view.finer_than is None:
+            headers |= {"Cache-Control": "private, max-age=86400", "ETag": f'"{tag}"'}
         return Response(await run_in_threadpool(png, image), media_type="image/png", headers=headers)
 
     @app.get("/tilejson.json", tags=["map"])
     async def tilejson(request: Request, view: Annotated[View, Query()]) -> dict[str, Any]:
         """Where the tiles of a view are (TileJSON 3.0)."""
-        if view.regions is not None:
-            worlds.regions.get(view.regions)
+        await run_in_threadpool(worlds.check, view)
         query = view.query()
         return {
             "tilejson": "3.0.0",
@@ -210,43 +213,50 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
             "attribution": html.escape(ATTRIBUTION),
         }
 
-    async def pixels(view: FrameView, request: Request) -> Any:
-        """The pixels of a frame, tile by tile."""
-        asked = view.export()
+    async def framed(view: FrameView, request: Request) -> Scene:
+        """The pixels of a frame, asked for tile by tile."""
+        asked, shown = view.export(), view.world()
         grid, gsd = export_grid(asked)
         if grid.height * grid.width > engine.settings.answer_pixels:
             rule = f"must show at most {engine.settings.answer_pixels} pixels; POST /jobs/export takes more"
             raise ArgumentError("bounds", rule, f"{grid.width} x {grid.height}")
         deadline = engine.deadline()
-        world = await run_in_threadpool(worlds.open, view)
+        world = await engine.world(shown, request, deadline)
         for at in frame(asked).tiles():
             for part in chain(world, *at.wrapped):
-                if (found := worlds.preview(world, *part)) is None or found.level < part.z:
-                    await engine.ask((world.request.key, part), partial(world.tile, *part), request, deadline)
+                found = await run_in_threadpool(worlds.preview, world, *part)
+                if found is None or found.level < part.z:
+                    await engine.ask((shown, part), partial(world.tile, *part), request, deadline)
         image = await engine.ask(object(), lambda: read(world, grid, lambda _: None), request, deadline)
-        return image, asked, gsd
+        return Scene(image, grid.crs, grid.transform, gsd, worlds.provenance(world))
 
     @app.get("/bbox.png", responses={**_PNG, **_BUSY}, response_class=Response, tags=["map"])
     async def bbox(request: Request, view: Annotated[FrameView, Query()]) -> Response:
-        """The pixels of a frame, web mercator. For GeoTIFF see POST /jobs/export."""
-        image, _, _ = await pixels(view, request)
-        return Response(await run_in_threadpool(png, image), media_type="image/png")
+        """The pixels of a frame, web mercator."""
+        scene = await framed(view, request)
+        return Response(await run_in_threadpool(png, scene.image), media_type="image/png")
+
+    @app.get("/bbox.tif", responses={**_TIFF, **_BUSY}, response_class=Response, tags=["map"])
+    async def bbox_tif(request: Request, view: Annotated[FrameView, Query()]) -> Response:
+        """The same as a GeoTIFF. For larger ones see POST /jobs/export."""
+        scene = await framed(view, request)
+        return Response(await run_in_threadpool(tiff, scene, engine.settings.folder), media_type="image/tiff")
 
     @app.get("/statistics", responses=_BUSY, tags=["map"])
     async def statistics(request: Request, view: Annotated[FrameView, Query()]) -> dict[str, Any]:
         """Of the pixels of a frame, band by band."""
-        image, asked, gsd = await pixels(view, request)
+        scene, asked = await framed(view, request), view.export()
         return {
             "bounds": [asked.west, asked.south, asked.east, asked.north],
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "gsd": gsd,
-            "bands": {name: summary(image[..., n]) for n, name in enumerate(("red", "green", "blue"))},
+            "width": scene.width,
+            "height": scene.height,
+            "gsd": scene.gsd,
+            "bands": {name: summary(scene.image[..., n]) for n, name in enumerate(("red", "green", "blue"))},
         }
 
     @app.post("/regions", status_code=201, responses=_BUSY, tags=["map"])
     async def regions(collection: dict[str, Any]) -> dict[str, str]:
-        """Keep a GeoJSON FeatureCollection whose polygons have a `prompt`, `date` or `cloud_cover` of their own."""
+        """Keep a GeoJSON FeatureCollection: regions with a `prompt`, `date` or `cloud_cover`, objects with a `class`."""
         return {"id": await run_in_threadpool(worlds.regions.put, collection)}
 
     @app.get("/regions/{name}", responses=_BUSY, tags=["map"])
@@ -318,9 +328,10 @@ def _work_routes(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/health", tags=["server"])
     def health() -> dict[str, Any]:
-        """Whether the server is there, and what waits."""
+        """Whether the server is there, and what waits. `model` is null while it is being loaded."""
         units, jobs = engine.worker.waiting
-        return {"status": "ok", "version": __version__, "model": engine.model.name, "tiles": units, "jobs": jobs}
+        model = engine.loading.result().name if engine.loading.done() else None
+        return {"status": "ok", "version": __version__, "model": model, "tiles": units, "jobs": jobs}
 
 
 def _document(app: FastAPI) -> None:
@@ -338,6 +349,15 @@ def _document(app: FastAPI) -> None:
         return HTMLResponse(template.replace("<!-- rows -->", "\n".join(rows)))
 
 
+def _tile_headers(level: int, z: int) -> dict[str, str]:
+    """What is told of the level that an answer is of."""
+    return {
+        "Earthgen-Preview": "true" if level < z else "false",
+        "Earthgen-Level": str(level),
+        "Cache-Control": "no-store",
+    }
+
+
 def png(image: Any) -> bytes:
     """Pixels (height, width, 3), uint8, as PNG that says it is synthetic."""
     marks = PngInfo()
@@ -346,6 +366,14 @@ def png(image: Any) -> bytes:
     buffer = io.BytesIO()
     Picture.fromarray(image).save(buffer, "PNG", compress_level=1, pnginfo=marks)
     return buffer.getvalue()
+
+
+def tiff(scene: Scene, folder: Path) -> bytes:
+    """A scene as a GeoTIFF, which lies in a folder meanwhile."""
+    with TemporaryDirectory(dir=folder) as inside:
+        path = Path(inside) / "earth.tif"
+        scene.write(path)
+        return path.read_bytes()
 
 
 def summary(band: Any) -> dict[str, Any]:
@@ -365,10 +393,22 @@ def summary(band: Any) -> dict[str, Any]:
 
 
 def run(settings: Settings) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C.
+
+    Raises:
+        WeightsError: The model is missing or damaged.
+        ArgumentError: The device is not here.
+    """
     import uvicorn
 
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning"))
+    loading = app.engine.loading
+    loading.add_done_callback(lambda done: done.cancelled() or setattr(server, "should_exit", bool(done.exception())))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if loading.done() and not loading.cancelled():
+        loading.result()
 
 
 def with_free_port(settings: Settings) -> Settings:

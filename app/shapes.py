@@ -41,6 +41,8 @@ class Shape(BaseModel):
     kind: Literal["box", "polygon", "brush"]
     label: Annotated[str, Field(max_length=200), AfterValidator(_printable)] = ""
     """A class, or a sentence. Empty where `redo` says it all."""
+    thing: bool = False
+    """On the world's map: an object of the class `label`, rather than a region of which that sentence is asked."""
     redo: bool = False
     """Paint anew what lies here (inpainting)."""
     x: Number = 0
@@ -72,7 +74,7 @@ Shapes = Annotated[tuple[Shape, ...], Field(max_length=MAX_SHAPES)]
 
 
 def to_geojson(shapes: Sequence[Shape]) -> dict[str, Any]:
-    """Shapes on the world's map as a FeatureCollection of regions, their labels as prompts."""
+    """Shapes on the world's map as a FeatureCollection: regions with their labels as prompts, things with a class."""
     features = []
     for shape in shapes:
         outline = shape.outline()
@@ -83,11 +85,12 @@ def to_geojson(shapes: Sequence[Shape]) -> dict[str, Any]:
             lat, _ = pixel_to_position(0, points[:, 1], 0)
             return np.stack([points[:, 0] / 256 * 360 - 180, lat], 1)
 
-        geometry = shapely.transform(shapely.segmentize(outline, 0.5), projected)
+        if not (shape.thing and shape.kind == "box"):  # four corners alone say that it is one
+            outline = shapely.segmentize(outline, 0.5)
         feature = {
             "type": "Feature",
-            "properties": {"prompt": shape.label},
-            "geometry": shapely.geometry.mapping(geometry),
+            "properties": {"class" if shape.thing else "prompt": shape.label},
+            "geometry": shapely.geometry.mapping(shapely.transform(outline, projected)),
         }
         features.append(feature)
     return {"type": "FeatureCollection", "features": features}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from earthgen import geo
@@ -21,16 +21,18 @@ from earthgen.app.shapes import Shapes
 from earthgen.app.uploads import Uploads
 from earthgen.app.worlds import Clouds, Day, Prompt, Seed, View, Weights, Worlds, chain
 from earthgen.cli import parse
-from earthgen.cli.models import Model
 from earthgen.conditions import GSD_RANGE, Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.world.projection import MAX_LATITUDE, TILE, WEB_MERCATOR, pixel_to_position, position_to_mercator
-from earthgen.world.pyramid import Window
+from earthgen.world.pyramid import DEEPEST, Window
 from earthgen.world.warp import Grid, filled
-from earthgen.world.world import DEEPEST, World
+
+if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
+    from earthgen.cli.models import Model
+    from earthgen.world.world import World
 
 Gsd = Annotated[float | None, Field(ge=GSD_RANGE[0], le=GSD_RANGE[1], description="Metres a pixel.")]
 Latitude = Annotated[float | None, Field(ge=-90, le=90)]
@@ -107,10 +109,15 @@ class Tasks:
     """Starts jobs. All that can be wrong with a request is said when it is made, as an `ArgumentError`."""
 
     settings: Settings
-    model: Model
+    loading: Future[Model]
     worlds: Worlds
     uploads: Uploads
     jobs: Jobs
+
+    @property
+    def model(self) -> Model:
+        """For jobs: on the worker's thread it is there."""
+        return self.loading.result()
 
     def generate(self, asked: GenerateRequest, client: str) -> dict[str, Any]:
         """Start a generation; its record."""
@@ -143,6 +150,8 @@ class Tasks:
         seed = _seed(asked.seed)
 
         def work(job: Job) -> None:
+            import torch
+
             done = 0
 
             def on_step(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -225,8 +234,7 @@ class Tasks:
         if grid.height * grid.width > self.settings.output_pixels:
             rule = f"must show at most {self.settings.output_pixels} pixels at this zoom"
             raise ArgumentError("west, south, east, north", rule, f"{grid.width} x {grid.height}")
-        if asked.regions is not None:
-            self.worlds.regions.get(asked.regions)
+        self.worlds.check(asked)
 
         def work(job: Job) -> None:
             world = self.worlds.open(asked.world())

@@ -7,9 +7,12 @@ made here; the sender's are never used.
 from __future__ import annotations
 
 import io
+import math
+import os
 import re
 import secrets
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +23,7 @@ from PIL import Image as Picture
 from PIL import ImageOps
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
+from rasterio.warp import transform_bounds
 
 from earthgen.errors import ArgumentError
 from earthgen.output.atomic import atomic_path
@@ -38,29 +42,40 @@ class Upload(NamedTuple):
     width: int
     height: int
     georeferenced: bool
+    bounds: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees, of an image that says where it lies; east of 180° if it crosses that."""
 
 
 class Uploads:
     """Those of a server, in one folder."""
 
-    def __init__(self, folder: Path, max_pixels: int) -> None:
-        self.folder, self.max_pixels = folder, max_pixels
+    def __init__(self, folder: Path, max_pixels: int, kept_bytes: int = 2 << 30) -> None:
+        self.folder, self.max_pixels, self.kept_bytes = folder, max_pixels, kept_bytes
 
     def put(self, content: bytes) -> Upload:
         """Take in a file. Raises `ArgumentError` for one that is no image, damaged or too large."""
         name = secrets.token_hex(16)
         if content.startswith(_TIFF):
-            return self._tiff(name, content)
-        for magic, kind in _PICTURES.items():
-            if content.startswith(magic):
-                return self._picture(name, content, kind)
-        raise ArgumentError("file", _RULE, f"a file that begins with {content[:8]!r}")
+            taken = self._tiff(name, content)
+        else:
+            kind = next((kind for magic, kind in _PICTURES.items() if content.startswith(magic)), None)
+            if kind is None:
+                raise ArgumentError("file", _RULE, f"a file that begins with {content[:8]!r}")
+            taken = self._picture(name, content, kind)
+        self._make_room(name)
+        return taken
 
     def path(self, name: str) -> Path:
-        """The file of an upload. Raises `ArgumentError` where there is none."""
+        """The file of an upload, which is kept for longer the later it was asked for.
+
+        Raises:
+            ArgumentError: There is none.
+        """
         if isinstance(name, str) and re.fullmatch("[0-9a-f]{32}", name):
             for suffix in (".tif", ".png"):
-                if (path := self.folder / (name + suffix)).is_file():
+                path = self.folder / (name + suffix)
+                with suppress(OSError):
+                    os.utime(path)
                     return path
         raise ArgumentError("image", "must be the id of an image that was uploaded and is still kept", name)
 
@@ -75,6 +90,16 @@ class Uploads:
                 raise ArgumentError("image", "must be of 8 bits with one, three or four bands", source.dtypes[0])
             bands = source.read([1, 2, 3] if source.count >= 3 else [1, 1, 1])
         return np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+
+    def _make_room(self, newest: str) -> None:
+        """Forget those that were not asked for longest, until the rest is within bounds."""
+        files = [(path.stat(), path) for path in self.folder.glob("*") if path.stem != newest and path.is_file()]
+        used = sum(about.st_size for about, _ in files)
+        for about, path in sorted(files, key=lambda one: one[0].st_mtime):
+            if used <= self.kept_bytes:
+                break
+            path.unlink(missing_ok=True)
+            used -= about.st_size
 
     def _check_size(self, width: int, height: int, bands: int = 1) -> None:
         if not 2 <= min(width, height) or width * height > self.max_pixels or bands > MAX_BANDS:
@@ -122,6 +147,7 @@ class Uploads:
                 }
                 place = {"crs": source.crs, "transform": source.transform}
                 georeferenced = source.crs is not None and not source.transform.is_identity
+                bounds = _degrees(source) if georeferenced else None
             with (
                 quiet_without_place(),
                 atomic_path(self.folder / f"{name}.tif") as temporary,
@@ -133,4 +159,15 @@ class Uploads:
             raise
         except (RasterioError, ValueError, MemoryError, OverflowError) as error:
             raise ArgumentError("file", _RULE, "a TIFF that cannot be read") from error
-        return Upload(name, values.shape[2], values.shape[1], georeferenced)
+        return Upload(name, values.shape[2], values.shape[1], georeferenced, bounds)
+
+
+def _degrees(source: Any) -> tuple[float, float, float, float] | None:
+    """Where a raster lies; None where its CRS gives no place."""
+    try:
+        west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+    except (RasterioError, ValueError):
+        return None
+    if not all(map(math.isfinite, (west, south, east, north))):
+        return None
+    return west, south, east + 360 * (east < west), north

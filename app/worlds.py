@@ -9,8 +9,11 @@ import json
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
@@ -18,16 +21,23 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from earthgen.app.uploads import Uploads
 from earthgen.cli import parse
 from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError
 from earthgen.output.atomic import write_text
+from earthgen.output.picture import Picture as KnownPicture
 from earthgen.output.provenance import Provenance
-from earthgen.world.cache import TileCache, tile_key
+from earthgen.world.base import BaseMap
+from earthgen.world.cache import TileCache
+from earthgen.world.layout import read_layout
 from earthgen.world.projection import TILE
 from earthgen.world.pyramid import CASCADE_STEP, Tile
 from earthgen.world.regions import read_regions, regions_of
-from earthgen.world.world import World
+
+if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
+    from earthgen.cli.models import Model
+    from earthgen.world.world import World
 
 Image = NDArray[np.uint8]
 
@@ -77,6 +87,9 @@ class View(BaseModel):
         "earth"
     )
     regions: RegionsId = None
+    known: Annotated[
+        str | None, Field(pattern="^[0-9a-f]{32}$", description="An uploaded GeoTIFF that the world grows around.")
+    ] = None
 
     def world(self) -> View:
         """The fields that say which world, of a view that may say more."""
@@ -96,7 +109,11 @@ class Preview(NamedTuple):
 
 
 class Regions:
-    """FeatureCollections by the hash of their content, each in a file."""
+    """FeatureCollections by the hash of their content, each in a file.
+
+    A feature with a `class` is an object of a layout (`earthgen.world.layout`), any other a region with what is asked
+    there (`earthgen.world.regions`).
+    """
 
     def __init__(self, folder: Path, kept: int = 2000) -> None:
         self.folder, self.kept = folder, kept
@@ -113,7 +130,9 @@ class Regions:
             raise ArgumentError("regions", "must hold finite numbers", "NaN or Infinity") from error
         if len(text) > MAX_REGION_BYTES:
             raise ArgumentError("regions", f"must be at most {MAX_REGION_BYTES} bytes", len(text))
-        regions_of(record, Conditions())
+        regions, layout = parted(record)
+        regions_of(regions, Conditions())
+        read_layout(layout)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
         path = self._path(name)
         if not path.exists():
@@ -133,31 +152,57 @@ class Regions:
         return self.folder / f"{name}.json"
 
 
+def parted(collection: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A FeatureCollection as that of its regions and that of its objects."""
+    features = collection.get("features")
+    if not isinstance(features, list):
+        return collection, {**collection, "features": []}
+
+    def classed(feature: Any) -> bool:
+        properties = feature.get("properties") if isinstance(feature, dict) else None
+        return isinstance(properties, dict) and "class" in properties
+
+    regions, objects = ([f for f in features if classed(f) == wanted] for wanted in (False, True))
+    return {**collection, "features": regions}, {**collection, "features": objects}
+
+
 class Worlds:
     """The worlds that are open, over one model and one cache. May be used from several threads."""
 
-    def __init__(self, pipe: Any, name: str, sha256: str, regions: Regions, cache: TileCache, limit: int = 3) -> None:
-        self.name, self.sha256, self.regions, self.cache, self.limit = name, sha256, regions, cache, limit
-        # Opening a world sets the scheduler's steps, and jobs use theirs at the same time.
-        scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-        self._pipe = type(pipe)(**(pipe.components | {"scheduler": scheduler}))
+    def __init__(
+        self, loading: Future[Model], regions: Regions, uploads: Uploads, cache: TileCache, limit: int = 3
+    ) -> None:
+        self.regions, self.uploads, self.cache, self.limit = regions, uploads, cache, limit
+        self._loading = loading
+        self._ground = BaseMap()
         self._open: OrderedDict[View, World] = OrderedDict()
         self._lock = threading.Lock()
 
+    def check(self, view: View) -> None:
+        """Raise `ArgumentError` where a view names what is not kept here, or what cannot be laid into a world."""
+        if view.regions is not None:
+            self.regions.get(view.regions)
+        self._known(view)
+
     def open(self, view: View) -> World:
-        """The world of a view. Raises `ArgumentError` for regions that are not known."""
+        """The world of a view; waits for the model. Raises `ArgumentError` as `check` does."""
+        from earthgen.world.world import World
+
         key = view.world()
         with self._lock:
             if (world := self._open.get(key)) is not None:
                 self._open.move_to_end(key)
                 return world
             given = {"text": key.prompt, "date": key.date, "cloud_cover": key.clouds}
+            drawn = (None, None) if key.regions is None else parted(self.regions.get(key.regions))
             world = World.open(
                 key.seed,
                 self._pipe,
-                base=key.base,
+                base=self._ground if key.base == "earth" else key.base,
                 conditions=Conditions(**given),  # type: ignore[arg-type]
-                regions=None if key.regions is None else self.regions.get(key.regions),
+                regions=drawn[0],
+                layout=drawn[1] if drawn[1] and drawn[1]["features"] else None,
+                known=self._known(key),
                 steps=key.steps,
                 guidance=parse.guidance(key.guidance),
                 cache=self.cache,
@@ -169,27 +214,51 @@ class Worlds:
 
     def provenance(self, world: World) -> Provenance:
         """A world's own, with the model's name, which a model that lies in memory does not tell."""
-        return dataclasses.replace(world.provenance(), model=self.name, model_sha256=self.sha256)
+        model = self._loading.result()
+        return dataclasses.replace(world.provenance(), model=model.name, model_sha256=model.sha256)
 
     def preview(self, world: World, z: int, x: int, y: int) -> Preview | None:
         """The finest that is there of a tile without asking the network: it, or an enlarged part of a coarser one."""
-        for level in (z, *(level for level in reversed(levels(world)) if level < z)):
-            shift = z - level
-            if (tile := self._kept(world, level, x >> shift, y >> shift)) is None:
-                continue
-            if not shift:
-                return Preview(z, tile)
-            side = TILE / 2**shift
-            left, top = (n % 2**shift * side for n in (x, y))
-            box = (left, top, left + side, top + side)
-            part = Picture.fromarray(tile).resize((TILE, TILE), Picture.Resampling.BICUBIC, box=box)
-            return Preview(level, np.asarray(part))
-        return None
+        return _finest({z, *levels(world)}, world.kept, z, x, y)
 
-    def _kept(self, world: World, z: int, x: int, y: int) -> Image | None:
-        if world.base is not None and z in world.base.levels:
-            return world.base.pixels(Tile(z, x, y).window)
-        return self.cache.get(tile_key(world.request.key, z, y, x))  # as `World` keeps it
+    def ground(self, view: View, z: int, x: int, y: int) -> Preview | None:
+        """What the coarse map alone shows of a tile, before the model is there; None where a view has another base."""
+        if view.base != "earth" or view.known is not None:
+            return None
+        return _finest(self._ground.levels, lambda *tile: self._ground.pixels(Tile(*tile).window), z, x, y)
+
+    def _known(self, view: View) -> list[KnownPicture]:
+        if view.known is None:
+            return []
+        picture = KnownPicture.open(self.uploads.path(view.known), None, None)
+        if picture.crs is None or picture.transform is None:
+            raise ArgumentError("known", "must say where it lies: a GeoTIFF with a CRS and a transform", view.known)
+        return [picture]
+
+    @cached_property
+    def _pipe(self) -> Any:
+        """The model's, with a scheduler of its own: opening a world sets its steps, while jobs use theirs."""
+        pipe = self._loading.result().pipe
+        scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        return type(pipe)(**(pipe.components | {"scheduler": scheduler}))
+
+
+def _finest(
+    among: Iterable[int], kept: Callable[[int, int, int], Image | None], z: int, x: int, y: int
+) -> Preview | None:
+    """The finest that is kept of a tile on some levels: it, or an enlarged part of a coarser one."""
+    for level in sorted((level for level in among if level <= z), reverse=True):
+        shift = z - level
+        if (tile := kept(level, x >> shift, y >> shift)) is None:
+            continue
+        if not shift:
+            return Preview(z, tile)
+        side = TILE / 2**shift
+        left, top = (n % 2**shift * side for n in (x, y))
+        box = (left, top, left + side, top + side)
+        part = Picture.fromarray(tile).resize((TILE, TILE), Picture.Resampling.BICUBIC, box=box)
+        return Preview(level, np.asarray(part))
+    return None
 
 
 def levels(world: World) -> list[int]:

@@ -1,19 +1,22 @@
 """How quick the web canvas is, and how it bears many clients that pan at random.
 
 Starts `earthgen app` with the bundled weights and an empty cache, and measures from outside: when the page can be used
-in a headless Chromium; at a place never seen, the first preview and the full view of 12 tiles; the same view again;
-clients that hold six requests at most each, and leave what is out of sight.
+in a headless Chromium, and what processor time the server took until then and until the model was there; at a place
+never seen, the first preview and the full view of 12 tiles; the same view again; clients that hold six requests each at
+most, and leave what is out of sight. Of the tiles they saw some are held against a fresh `World` of this process.
 
     python benchmarks/app.py
     python benchmarks/app.py --clients 20 --minutes 5
 
-Takes about a minute, and the minutes asked for. Only this machine is asked.
+Takes about a minute, and the minutes asked for, and those of the fresh world. Only this machine is asked. Ends with 1
+where a client met another error than 503 with `Retry-After`, or a tile was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import random
@@ -23,10 +26,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+from PIL import Image
 
 LEVEL = 12
 COLUMNS, ROWS = 4, 3
@@ -45,6 +51,12 @@ def resident(pid: int) -> float:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def worked(pid: int) -> float:
+    """Seconds of processor time that a process took."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def view(client: httpx.AsyncClient, url: str, asked: list[tuple[int, int, int]]) -> tuple[float, float]:
@@ -69,33 +81,81 @@ async def view(client: httpx.AsyncClient, url: str, asked: list[tuple[int, int, 
     return first, time.perf_counter() - start
 
 
-async def wander(url: str, number: int, until: float, answers: Counter[int], seen: dict[Any, bytes]) -> int:
-    """A client that pans at random. Returns how many tiles differed from what was answered before."""
-    pick, wrong = random.Random(number), 0
-    z = pick.choice((6, 8, 10))
-    x, y = (pick.randrange(2**z) for _ in range(2))
-    y = min(max(y, 2), 2**z - 6)
-    async with httpx.AsyncClient(timeout=90, headers={"Earthgen-Client": str(number)}) as client:
+@dataclass
+class Crowd:
+    """What the clients met together."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    seen: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
+    changed: int = 0
+    """Tiles that differed from what was answered before."""
+    slowest: float = 0.0
+    """Seconds of the slowest answer."""
+
+    async def get(self, client: httpx.AsyncClient, url: str, tile: tuple[int, int, int]) -> None:
+        z, x, y = tile
+        start = time.perf_counter()
+        try:
+            answer = await client.get(f"{url}/tiles/{z}/{x}/{y}.png")
+        except httpx.HTTPError as error:
+            self.answers[type(error).__name__] += 1
+            return
+        self.slowest = max(self.slowest, time.perf_counter() - start)
+        busy = answer.status_code == 503 and int(answer.headers.get("retry-after", 0)) > 0
+        self.answers["busy" if busy else str(answer.status_code)] += 1
+        if answer.status_code == 200:
+            self.changed += self.seen.setdefault(tile, answer.content) != answer.content
+
+    async def wander(self, url: str, number: int, until: float) -> None:
+        """A client that pans at random."""
+        pick = random.Random(number)
+        z = pick.choice((6, 8, 10))
+        x, y = pick.randrange(2**z), pick.randrange(1, 2**z - ROWS)
+        async with httpx.AsyncClient(timeout=90, headers={"Earthgen-Client": str(number)}) as client:
+            while time.monotonic() < until:
+                line = asyncio.Semaphore(CONCURRENT)
+
+                async def one(tile: tuple[int, int, int], line: asyncio.Semaphore = line) -> None:
+                    async with line:
+                        await self.get(client, url, (tile[0], tile[1] % 2 ** tile[0], tile[2]))
+
+                works = [asyncio.ensure_future(one(tile)) for tile in tiles(z, x, y)]
+                await asyncio.wait(works, timeout=pick.uniform(1, 6))
+                for work in works:
+                    work.cancel()
+                for result in await asyncio.gather(*works, return_exceptions=True):
+                    if isinstance(result, Exception):
+                        raise result
+                x, y = x + pick.randrange(-2, 3), min(max(y + pick.randrange(-2, 3), 1), 2**z - ROWS - 1)
+
+    async def watch(self, pid: int, until: float) -> list[float]:
+        """The server's memory, every second."""
+        held = []
         while time.monotonic() < until:
-            line = asyncio.Semaphore(CONCURRENT)
+            held.append(resident(pid))
+            await asyncio.sleep(1)
+        return held
 
-            async def one(tile: tuple[int, int, int], line: asyncio.Semaphore = line) -> None:
-                nonlocal wrong
-                async with line:
-                    answer = await client.get(f"{url}/tiles/{tile[0]}/{tile[1] % 2 ** tile[0]}/{tile[2]}.png")
-                answers[answer.status_code] += 1
-                if answer.status_code == 503 and "retry-after" not in answer.headers:
-                    answers[-503] += 1
-                if answer.status_code == 200:
-                    wrong += seen.setdefault(tile, answer.content) != answer.content
+    async def run(self, url: str, pid: int, clients: int, seconds: float) -> list[float]:
+        until = time.monotonic() + seconds
+        held, *_ = await asyncio.gather(self.watch(pid, until), *(self.wander(url, n, until) for n in range(clients)))
+        return held
 
-            works = [asyncio.ensure_future(one(tile)) for tile in tiles(z, x, y)]
-            await asyncio.wait(works, timeout=pick.uniform(1, 6))
-            for work in works:
-                work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
-            x, y = x + pick.randrange(-2, 3), min(max(y + pick.randrange(-2, 3), 1), 2**z - ROWS - 1)
-    return wrong
+
+def compared(seen: dict[tuple[int, int, int], bytes], count: int, model: str) -> dict[str, Any]:
+    """Some of the tiles against a world that nobody has asked before."""
+    from earthgen import World
+    from earthgen.app.worlds import DEFAULT_STEPS
+
+    sample = random.Random(0).sample(sorted(seen), min(count, len(seen)))
+    wrong, largest = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.open(0, model, steps=DEFAULT_STEPS, cache=folder)
+        for tile in sample:
+            with Image.open(io.BytesIO(seen[tile])) as picture:
+                difference = np.abs(np.asarray(picture).astype(int) - world.tile(*tile)).max()
+            wrong, largest = wrong + (difference > 0), max(largest, int(difference))
+    return {"compared": len(sample), "wrong": int(wrong), "largest_difference": largest}
 
 
 def usable(url: str) -> float | None:
@@ -124,13 +184,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=0, help="that pan at random")
     parser.add_argument("--minutes", type=float, default=1.0, help="for how long")
+    parser.add_argument("--sample", type=int, default=20, help="of their tiles, held against a fresh world")
+    parser.add_argument("--model", default="earthgen/mini", help="or a model folder")
     parser.add_argument("--port", type=int, default=7899)
     asked = parser.parse_args()
     url, report = f"http://127.0.0.1:{asked.port}", {}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "earthgen.cli", "app", "--port", str(asked.port), "-o", f"{folder}/out"]
+        command = [sys.executable, "-m", "earthgen.cli", "app", "--port", str(asked.port), "--model", asked.model]
+        command += ["-o", f"{folder}/out", "--cache", f"{folder}/tiles"]
         start = time.perf_counter()
-        server = subprocess.Popen([*command, "--cache", f"{folder}/tiles"], env={**os.environ, "NO_COLOR": "1"})
+        server = subprocess.Popen(command, env={**os.environ, "NO_COLOR": "1"})
         try:
             while True:
                 try:
@@ -140,10 +203,13 @@ def main() -> None:
                     if server.poll() is not None:
                         raise SystemExit("the server did not start") from None
                     time.sleep(0.1)
-            report["server_s"] = time.perf_counter() - start
+            report |= {"server_s": time.perf_counter() - start, "server_cpu_s": worked(server.pid)}
             page = usable(url)
-            report["page_s"] = page
+            report |= {"page_s": page, "page_cpu_s": worked(server.pid)}
             report["start_to_page_s"] = None if page is None else report["server_s"] + page
+            while httpx.get(f"{url}/health", timeout=60).json()["model"] is None:
+                time.sleep(0.1)
+            report |= {"model_s": time.perf_counter() - start, "model_cpu_s": worked(server.pid)}
 
             async def views() -> None:
                 async with httpx.AsyncClient(timeout=90) as client:
@@ -156,20 +222,21 @@ def main() -> None:
             asyncio.run(views())
             report["memory_mib"] = resident(server.pid)
             if asked.clients:
-                answers: Counter[int] = Counter()
-                seen: dict[Any, bytes] = {}
-
-                async def crowd() -> list[int]:
-                    until = time.monotonic() + 60 * asked.minutes
-                    return await asyncio.gather(*(wander(url, n, until, answers, seen) for n in range(asked.clients)))
-
-                wrong = asyncio.run(crowd())
-                report |= {"answers": dict(answers), "tiles": len(seen), "wrong": sum(wrong)}
-                report["memory_after_mib"] = resident(server.pid)
+                crowd = Crowd()
+                held = asyncio.run(crowd.run(url, server.pid, asked.clients, 60 * asked.minutes))
+                report |= {"answers": dict(crowd.answers), "tiles": len(crowd.seen), "changed": crowd.changed}
+                report |= {"slowest_s": crowd.slowest, "memory_most_mib": max(held)}
+                # Once caches are full memory stands still: the second half of the time against the first.
+                half = len(held) // 2
+                report["memory_growth_mib"] = max(held[half:]) - max(held[: half + 1])
         finally:
             server.terminate()
             server.wait(60)
+    if asked.clients:
+        report |= compared(crowd.seen, asked.sample, asked.model)
     print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in report.items()}, indent=2))
+    if asked.clients and (crowd.changed or report["wrong"] or set(crowd.answers) - {"200", "busy"}):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,24 @@
   const COLOURS = ["#e8590c", "#1971c2", "#2f9e44", "#9c36b5", "#e03131", "#0c8599", "#f08c00", "#5f3dc4"];
 
   class Drawing {
-    constructor(map, { labels, redo, changed, word }) {
+    // `labels` are classes to choose from, `word` says what a label is; `things` are the classes of objects, where a
+    // shape may be one in place of what the label says.
+    constructor(map, { labels, redo, changed, word, things }) {
       Object.assign(this, { map, redoes: redo, changed, tool: "move", shapes: [], begun: null });
       this.layers = L.layerGroup().addTo(map);
       const list = `eg-classes-${window.earthgen.random()}`;
       this.label = make("input", { type: "text", list, placeholder: word, "aria-label": word, maxlength: 200, value: labels[0] });
+      const offered = make("datalist", { id: list });
+      const offer = (words) => offered.replaceChildren(...words.map((value) => make("option", { value })));
+      offer(labels);
+      this.role = things && make("select", {
+        "aria-label": "What shapes are", onchange: () => {
+          const thing = this.role.value === "thing", words = thing ? things : labels;
+          offer(words);
+          this.label.value = words[0];
+          this.label.placeholder = this.label.ariaLabel = thing ? "Class of the object" : word;
+        },
+      }, make("option", { value: "region" }, "Region"), make("option", { value: "thing" }, "Object"));
       this.size = make("input", { type: "range", min: 1, max: 40, value: 8, "aria-label": "Width of the brush, in screen pixels", title: "Width of the brush" });
       this.tools = {};
       for (const [tool, text, hint] of [
@@ -23,8 +36,7 @@
       const clear = make("button", { type: "button", onclick: () => { this.shapes = []; this.update(); } }, "Clear");
       this.list = make("ul", { class: "eg-shapes", "aria-label": "What is drawn" });
       this.bar = make("div", { class: "eg-bar", role: "toolbar", "aria-label": "Drawing" },
-        ...Object.values(this.tools), this.finish, this.label,
-        make("datalist", { id: list }, ...labels.map((value) => make("option", { value }))), this.size, clear);
+        ...Object.values(this.tools), this.finish, this.role, this.label, offered, this.size, clear);
       const container = map.getContainer();
       container.append(make("div", { class: "eg-cross", "aria-hidden": "true" }));
       container.addEventListener("pointerdown", (event) => this.down(event));
@@ -52,7 +64,7 @@
     begin(point) {
       const label = this.label.value.trim();
       const kind = this.tool === "redo" ? "brush" : this.tool;
-      const shape = { kind, label: this.tool === "redo" ? "" : label, redo: this.tool === "redo" };
+      const shape = { kind, label: this.tool === "redo" ? "" : label, redo: this.tool === "redo", thing: this.role?.value === "thing" };
       if (kind === "box") Object.assign(shape, { from: point, x: point[0], y: point[1], width: 0, height: 0, angle: 0 });
       else Object.assign(shape, { points: [point], radius: this.size.value * this.unit() });
       this.begun = shape;
@@ -158,7 +170,7 @@
           onchange: (event) => { shape.angle = Number(event.target.value) || 0; this.paint(); this.changed(this.shapes); },
         }), "°");
         const remove = make("button", { type: "button", "aria-label": `Remove shape ${n + 1}`, onclick: () => { this.shapes.splice(n, 1); this.update(); } }, "×");
-        return make("li", {}, swatch, make("span", {}, shape.redo ? "" : shape.kind), name, angle, remove);
+        return make("li", {}, swatch, make("span", {}, shape.redo ? "" : shape.thing ? `object, ${shape.kind}` : shape.kind), name, angle, remove);
       }));
     }
   }

@@ -23,7 +23,7 @@
 
   const EarthLayer = L.GridLayer.extend({
     options: { query: "", base: 6, coarser: 0, minZoom: 0, maxZoom: DEEPEST, keepBuffer: 1, updateWhenZooming: false, noWrap: false },
-    initialize(options) { L.setOptions(this, options); this.left = 0; this.on("tileunload", ({ tile }) => tile.stop?.abort()); },
+    initialize(options) { L.setOptions(this, options); this.left = 0; this.loading = false; this.on("tileunload", ({ tile }) => tile.stop?.abort()); },
     // Levels are made in steps of two: between them the coarser is shown enlarged, which costs nothing.
     _clampZoom(zoom) {
       const { base, coarser } = this.options;
@@ -52,12 +52,14 @@
             answer = await fetch(`tiles/${coords.z}/${coords.x}/${coords.y}.png?${query}`, { signal, headers: { "Earthgen-Client": eg.client } });
           } finally { if (refining) line.leave(); }
           if (answer.status === 503) { await eg.wait(Number(answer.headers.get("Retry-After")) || 1); continue; }
+          this.loading = answer.headers.get("Earthgen-Model") === "loading";
           if (!answer.ok) { done(new Error(answer.statusText), tile); done = () => {}; return; }
           level = Number(answer.headers.get("Earthgen-Level"));
           const url = URL.createObjectURL(await answer.blob());
           tile.onload = () => { URL.revokeObjectURL(url); tile.onload = null; };
           tile.src = url;
           tile.dataset.level = level;
+          this.count(0);
           if (shown === null) { shown = true; done(null, tile); }
         }
       } catch (error) {
@@ -126,7 +128,7 @@
     let layer = null, other = null, query = start.query;
     const tell = () => {
       const left = (layer ? layer.left : 0) + (other ? other.left : 0);
-      status.textContent = left ? `preview, ${left} tiles being made` : "";
+      status.textContent = left && layer && layer.loading ? "loading the model" : left ? `preview, ${left} tiles being made` : "";
       place.dataset.left = left;
     };
     const put = (old, options) => {
@@ -160,7 +162,20 @@
 
     const drawing = new eg.Drawing(map, {
       labels: ["a forest", "a lake", "farmland", "a dense residential area", "a desert", "a river", "an airport"],
+      things: ["building", "ship", "airplane", "vehicle", "sports field", "storage tank", "water", "forest", "road"],
       word: "What the region should be", changed: (shapes) => trigger("drawn", { shapes }),
+    });
+    let outline = null;
+    const picker = eg.filePicker("Grow around a GeoTIFF", (taken) => {
+      outline?.remove();
+      outline = null;
+      if (taken && !taken.bounds) throw new Error("it does not say where it lies: a GeoTIFF with a CRS is needed");
+      if (taken) {
+        const [west, south, east, north] = taken.bounds;
+        outline = L.rectangle([[south, west], [north, east]], { color: "#fff", weight: 1, dashArray: "4", fill: false, interactive: false }).addTo(map);
+        map.fitBounds(outline.getBounds().pad(0.5), { animate: false });
+      }
+      trigger("uploaded", taken || { id: null });
     });
     const copied = make("span", { class: "eg-note", role: "status" });
     const copy = make("button", {
@@ -169,7 +184,7 @@
         try { await navigator.clipboard.writeText(location.href); copied.textContent = "copied"; } catch { copied.textContent = "it is in the address bar"; }
       },
     }, "Copy link");
-    element.querySelector(".eg-above").append(search(map), copy, copied);
+    element.querySelector(".eg-above").append(search(map), copy, copied, picker);
     element.querySelector(".eg-below").append(drawing.bar, drawing.list);
 
     let soon = 0;

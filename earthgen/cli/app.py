@@ -54,7 +54,7 @@ def app(
     settings = Settings(
         folder=output, host=host, port=port, user=user, password=password, model=model, device=device, cache=cache
     )
-    weights.check(weights.resolve(model))
+    weights.resolve(model)
     try:
         from earthgen.app.server import run, with_free_port
     except ImportError as error:

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from earthgen.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MAX_COORDINATE = 2**40
 """Rows and columns lie from its negative to it, both included."""
@@ -100,6 +103,8 @@ def noise_field(
                 words = philox(_counter(level, i[top : top + height], j[left : left + width], block // 4), seed)
                 for channel, word in zip(part, words, strict=False):  # the last block may need fewer than four
                     channel[...] = gaussian(word)
+    import torch  # here alone: coordinates are checked in places that have no use for it
+
     return torch.from_numpy(field).to(device)
 
 

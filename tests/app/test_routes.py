@@ -122,6 +122,10 @@ def test_tilejson_and_statistics_and_frames(client: Any, world: World) -> None:
     assert record["tiles"] == ["http://testserver/tiles/{z}/{x}/{y}.png?seed=3&prompt=a+lake"]
     image = pixels(client.get("/bbox.png?bounds=0,0,45,40.97989806962013&zoom=3&seed=3&steps=1"))
     assert image.shape == (256, 256, 3) and (image == world.tile(3, 4, 3)).all()
+    tif = client.get("/bbox.tif?bounds=0,0,45,40.97989806962013&zoom=3&seed=3&steps=1")
+    with rasterio.MemoryFile(tif.content) as memory, memory.open() as source:
+        assert source.crs.to_epsg() == 3857 and source.bounds.left == pytest.approx(0, abs=1e-6)
+        assert (np.moveaxis(source.read(), 0, 2) == image).all() and Provenance.from_tags(source.tags()).seed == 3
     statistics = client.get("/statistics?bounds=0,0,45,40.97989806962013&zoom=3&seed=3&steps=1").json()
     red = statistics["bands"]["red"]
     assert red["mean"] == pytest.approx(image[..., 0].mean()) and red["max"] == image[..., 0].max()

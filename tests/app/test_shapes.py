@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from earthgen.app import shapes
 from earthgen.app.shapes import Shape
+from earthgen.app.worlds import parted
 from earthgen.conditions import Conditions
+from earthgen.world.layout import read_layout
 from earthgen.world.projection import position_to_pixel
 from earthgen.world.regions import regions_of
 
@@ -29,6 +31,22 @@ def test_a_box_on_the_map_is_a_region_of_its_corners(
     rows, columns = position_to_pixel(0, ring[:, 1], ring[:, 0])
     assert shapely.Polygon(np.stack([columns, rows], 1)).area == pytest.approx(width * height, rel=1e-6)
     assert len(regions_of(collection, Conditions())) == 1
+
+
+@given(x=st.floats(60, 180), y=st.floats(60, 180), width=small, height=small, angle=st.floats(-180, 180))
+def test_a_thing_on_the_map_is_an_object_of_its_class(
+    x: float, y: float, width: float, height: float, angle: float
+) -> None:
+    drawn = Shape(kind="box", label="ship", thing=True, x=x, y=y, width=width, height=height, angle=angle)
+    stroke = Shape(kind="brush", label="water", thing=True, points=((60, 60), (90, 80)), radius=3)
+    collection = shapes.to_geojson([drawn, stroke])
+    ship, water = read_layout(collection).objects
+    assert (ship.label, water.label, water.box) == ("ship", "water", None)
+    assert ship.box is not None
+    assert (ship.box.cx * 256, ship.box.cy * 256) == pytest.approx((x, y), abs=1e-4)
+    assert ship.box.width * ship.box.height * 256**2 == pytest.approx(width * height, rel=1e-4)
+    regions, layout = parted(collection)
+    assert regions["features"] == [] and layout == collection
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=30), st.floats(0.5, 20))

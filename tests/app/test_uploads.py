@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 from PIL import Image as Picture
 from rasterio.io import MemoryFile
 
+from earthgen.app.settings import Settings
 from earthgen.app.uploads import Uploads
 from earthgen.errors import ArgumentError
 
@@ -58,6 +62,31 @@ VRT = (
     b"<VRTDataset rasterXSize='8' rasterYSize='8'><VRTRasterBand dataType='Byte' band='1'><SimpleSource>"
     b"<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
 )
+ENTITIES = b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>"
+
+
+def tiff_of(*tags: tuple[int, int, int, int], after: bytes = b"", big_endian: bool = False) -> bytes:
+    """A TIFF of one directory: (tag, type, count, value or offset) each."""
+    order = ">" if big_endian else "<"
+    head = (b"MM\x00*" if big_endian else b"II*\x00") + struct.pack(order + "I", 8)
+    rows = b"".join(struct.pack(order + "HHII", *tag) for tag in sorted(tags))
+    return head + struct.pack(order + "H", len(tags)) + rows + struct.pack(order + "I", 0) + after
+
+
+def tiff_of_size(width: int, height: int, *more: tuple[int, int, int, int], bits: int = 8) -> bytes:
+    usual = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, bits), 259: (3, 1, 1), 262: (3, 1, 1),
+             273: (4, 1, 8), 277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, 4)}  # fmt: skip
+    tags = usual | {tag: rest for tag, *rest in more}  # type: ignore[dict-item]
+    return tiff_of(*((tag, *rest) for tag, rest in tags.items()))  # type: ignore[misc]
+
+
+def jpeg_of_size(width: int, height: int) -> bytes:
+    content = bytearray(encoded("JPEG"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
 HOSTILE = {
     "empty": b"",
     "text": b"hello",
@@ -86,7 +115,45 @@ HOSTILE = {
     "zip": b"PK\x03\x04" + b"\x00" * 40,
     "elf": b"\x7fELF" + b"\x00" * 40,
     "pickle": b"\x80\x04\x95",
+    "pickle that runs": b"cos\nsystem\n(S'touch /tmp/owned'\ntR.",
+    "xml that reads a file": ENTITIES,
+    "svg in a png's text": b"\x89PNG\r\n\x1a\n" + png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + ENTITIES),
+    "gdal's network of files": b"/vsicurl/http://127.0.0.1/secret.tif",
+    "gdal's wms": b"<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1/</ServerUrl></Service></GDAL_WMS>",
+    "a name with a path": b"../../../../etc/passwd",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n(/etc/passwd) (r) file\n",
+    "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3",
+    "netcdf": b"CDF\x01" + b"\x00" * 40,
+    "hdf5": b"\x89HDF\r\n\x1a\n" + b"\x00" * 40,
+    "jpeg 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n",
+    "gzip": b"\x1f\x8b\x08" + b"\x00" * 20,
+    "numpy's pickles": b"\x93NUMPY\x01\x00",
+    "null bytes": b"\x00" * 4096,
+    "png of zlib's bomb": b"\x89PNG\r\n\x1a\n"
+    + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+    + png_chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\x00" * (80 << 20), 9))
+    + png_chunk(b"IEND", b""),
+    "png without an end": png_of_size(8, 8)[:-12],
+    "png of a wrong sum": encoded("PNG")[:20] + b"\xff\xff\xff\xff" + encoded("PNG")[24:],
+    "jpeg bomb": jpeg_of_size(65_500, 65_500),
+    "jpeg of no lines": jpeg_of_size(30, 0),
+    "jpeg of markers alone": b"\xff\xd8" + b"\xff\xff" * 2000,
+    "tiff bomb": tiff_of_size(2**31 - 1, 2**31 - 1),
+    "tiff that is all width": tiff_of_size(2**32 - 1, 2),
+    "tiff of no pixels": tiff_of_size(0, 0),
+    "tiff of many samples": tiff_of_size(16, 16, (277, 3, 1, 65_535)),
+    "tiff of bits that are none": tiff_of_size(16, 16, bits=37),
+    "tiff whose pixels are elsewhere": tiff_of_size(16, 16, (273, 4, 1, 2**31)),
+    "tiff of a compression that is none": tiff_of_size(16, 16, (259, 3, 1, 34_999)),
+    "tiff of endless tags": b"II*\x00\x08\x00\x00\x00\xff\xff" + b"\x00\x01\x04\x00\x01\x00\x00\x00" * 8,
+    "tiff with its bytes the other way": tiff_of(big_endian=True),
+    "tiff of tags of huge counts": tiff_of_size(16, 16, (258, 3, 2**32 - 1, 8)),
+    "tiff whose next directory is itself": tiff_of_size(16, 16)[:-4] + struct.pack("<I", 8),
 }
+
+
+def test_there_are_as_many_as_promised() -> None:
+    assert len(HOSTILE) >= 50
 
 
 @pytest.fixture
@@ -102,7 +169,38 @@ def test_hostile_files_are_refused_and_leave_nothing(name: str, uploads: Uploads
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_route_that_takes_a_file_refuses_them(settings: Settings, pipe: Any, routes: Any, tmp_path: Path) -> None:
+    """Those that the API's description names, whatever they are: none fails, hangs, or leaves anything."""
+    with routes(dataclasses.replace(settings, upload_pixels=250 * 250), pipe) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        taking = [path for path, about in paths.items() if "application/octet-stream" in str(about.get("post"))]
+        assert "/uploads" in taking
+        for path in taking:
+            for name, content in HOSTILE.items():
+                answer = client.post(path, content=content)
+                assert 400 <= answer.status_code < 500, (path, name, answer.text)
+                assert answer.json()["detail"] and str(tmp_path) not in answer.text
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_room_is_made_for_new_ones(uploads: Uploads) -> None:
+    names = [uploads.put(encoded("PNG")).id for _ in range(4)]  # some 1.8 kB each
+    uploads.kept_bytes = 4500
+    for age, name in enumerate(reversed(names)):
+        os.utime(uploads.path(name), (1e9 - age, 1e9 - age))
+    uploads.path(names[0])  # asked for now
+    latest = uploads.put(encoded("PNG")).id
+    assert {path.stem for path in uploads.folder.iterdir()} == {names[0], names[3], latest}
+
+
+def test_where_an_image_lies_is_told(uploads: Uploads) -> None:
+    place = {"crs": "EPSG:32601", "transform": Affine(10_000, 0, 100_000, 0, -10_000, 5_200_000)}
+    west, south, east, north = uploads.put(tiff(PIXELS.transpose(2, 0, 1), **place)).bounds or (0, 0, 0, 0)
+    assert 170 < west < 180 < east < 190 and 44 < south < north < 48  # across the antimeridian
+    assert uploads.put(encoded("PNG")).bounds is None
+
+
+@tried(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "TIFF"]))
 def test_damaged_files_are_refused_or_read_never_more(data: Any, kind: str, uploads: Uploads) -> None:
     content = bytearray(encoded(kind))

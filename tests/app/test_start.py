@@ -1,0 +1,71 @@
+"""How a server starts: the page comes before the model, which is loaded behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from earthgen.app import engine as engines
+from earthgen.app.settings import Settings
+from earthgen.errors import WeightsError
+
+
+def test_the_page_needs_nothing_of_the_model() -> None:
+    pytest.importorskip("gradio", reason="needs the extra `app`")
+    code = "import sys, earthgen.app.server, earthgen.app.page; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "diffusers", "transformers"} & {*done.stdout.split()}
+
+
+def test_what_is_answered_while_the_model_is_being_loaded(
+    settings: Settings, pipe: Any, routes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(engines, "_loaded", lambda *_: go.wait(30) and engines._given(pipe))
+    with routes(dataclasses.replace(settings, wait_s=0.3), None) as client:
+        try:
+            assert client.get("/health").json()["model"] is None
+            ground = client.get("/tiles/8/134/90.png?steps=1&finer_than=-1")
+            assert ground.status_code == 200
+            assert (ground.headers["earthgen-model"], ground.headers["earthgen-level"]) == ("loading", "6")
+            for path in (
+                "/tiles/8/134/90.png?steps=1",
+                "/tiles/8/134/90.png?steps=1&finer_than=6",
+                "/tiles/8/134/90.png?base=imagined&finer_than=-1",
+                "/statistics?bounds=0,0,1,1&zoom=8",
+            ):
+                late = client.get(path)
+                assert late.status_code == 503 and int(late.headers["retry-after"]) > 0
+                assert "loaded" in late.json()["detail"]
+            job = client.post("/jobs/generate", json={"width": 32, "height": 32, "steps": 1}).json()
+            assert job["state"] == "waiting"
+            assert client.get("/tilejson.json").status_code == 200
+        finally:
+            go.set()
+        while client.get(f"/jobs/{job['id']}").json()["state"] in ("waiting", "running"):
+            time.sleep(0.02)
+        assert client.get(f"/jobs/{job['id']}").json()["state"] == "done"
+        again = client.get("/tiles/8/134/90.png?steps=1&finer_than=-1")
+        assert "earthgen-model" not in again.headers and again.content == ground.content
+        assert client.get("/health").json()["model"] == "in memory"
+
+
+def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from earthgen.app import server
+
+    def broken(*_: Any) -> Any:
+        raise WeightsError("weights file x is truncated")
+
+    monkeypatch.setattr(engines, "_loaded", broken)
+    monkeypatch.setattr(server, "create_app", partial(server.create_app, page=False))
+    with pytest.raises(WeightsError, match="truncated"):
+        server.run(server.with_free_port(dataclasses.replace(settings, port=0)))
