@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from earthgen.cli.world import Backend
 from earthgen.weights import BUNDLED
 
 _WHAT = "What is shown"
@@ -83,6 +84,7 @@ def generate(
     ] = None,
     model: Annotated[str, _option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, _option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
+    backend: Backend = "torch",
     batch_size: Annotated[
         int, _option("--batch-size", panel=_HOW, metavar="N", text="Images at once. Changes speed and memory only.")
     ] = 1,
@@ -143,7 +145,7 @@ def generate(
 
     from earthgen.cli import render  # imports torch, so only once the request is known to be sound
 
-    report = render.render(request, model=model, device=device, batch_size=batch_size)
+    report = render.render(request, model=model, device=device, backend=backend, batch_size=batch_size)
     if json:
         parse.print_json(report)
     else:

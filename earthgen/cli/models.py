@@ -11,6 +11,7 @@ import torch
 from earthgen import __version__, weights
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
+from earthgen.models.backends import check_backend
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +38,17 @@ class Model:
         }
 
 
-def find_device(name: str) -> str:
-    """`auto` is a GPU where there is one. Raises `ArgumentError` for a device that is not here."""
+def find_device(name: str, backend: str = "torch") -> str:
+    """`auto` is a GPU where there is one and the backend is torch, which alone knows them.
+
+    Raises:
+        ArgumentError: The device is not here or not the backend's, or there is no such backend.
+        EarthgenError: The backend is not installed.
+    """
+    if check_backend(backend) != "torch":
+        if name not in ("auto", "cpu"):
+            raise ArgumentError("device", f"must be cpu where the backend is {backend}", name)
+        return "cpu"
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -48,7 +58,15 @@ def find_device(name: str) -> str:
     return name
 
 
-def load(name: str, folder: Path, device: str, steps: int | None, guidance: Guidance | None, steps_bar: bool) -> Model:
+def load(
+    name: str,
+    folder: Path,
+    device: str,
+    steps: int | None,
+    guidance: Guidance | None,
+    steps_bar: bool,
+    backend: str = "torch",
+) -> Model:
     """Load the model `name`, which lies in `folder`, with its defaults for what is None.
 
     `steps_bar` shows the progress of an image's own steps, on a terminal.
@@ -60,7 +78,7 @@ def load(name: str, folder: Path, device: str, steps: int | None, guidance: Guid
     from earthgen.pipelines.earth import DEFAULT_STEPS
 
     hush()
-    pipe = EarthPipeline.from_pretrained(name).to(device)
+    pipe = EarthPipeline.from_pretrained(name, backend).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
     shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
     chosen = DEFAULT_STEPS if steps is None else steps

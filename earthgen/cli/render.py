@@ -32,7 +32,7 @@ _SHEET_IMAGES = 120
 _CELL = 256
 
 
-def render(request: Request, *, model: str, device: str, batch_size: int) -> dict[str, Any]:
+def render(request: Request, *, model: str, device: str, batch_size: int, backend: str = "torch") -> dict[str, Any]:
     """Make and write every image of a request. Returns a JSON-ready report.
 
     A folder that already holds an image of the request, made from the same conditions by the same model, keeps it: the
@@ -45,8 +45,8 @@ def render(request: Request, *, model: str, device: str, batch_size: int) -> dic
     started = time.perf_counter()
     check_writable(request.folder)
     folder = weights.resolve(model)
-    where, alone = models.find_device(device), len(request.jobs) == 1
-    loaded = models.load(model, folder, where, request.steps, request.guidance, steps_bar=alone)
+    where, alone = models.find_device(device, backend), len(request.jobs) == 1
+    loaded = models.load(model, folder, where, request.steps, request.guidance, steps_bar=alone, backend=backend)
     manifest = None if request.single else Manifest.open(request.folder / MANIFEST)
     rows: list[dict[str, Any]] = []
     thumbnails: list[Image.Image] = []

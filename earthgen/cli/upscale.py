@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from earthgen.cli.world import Backend
 from earthgen.weights import BUNDLED
 
 _WHAT = "What is shown"
@@ -83,6 +84,7 @@ def upscale(
     ] = None,
     model: Annotated[str, _option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, _option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
+    backend: Backend = "torch",
     json: Annotated[bool, _option("--json", panel=_WHERE, text="Print JSON, for scripts.")] = False,
 ) -> None:
     """Make an image four times finer, or 16 times in two stages.
@@ -123,7 +125,7 @@ def upscale(
         steps=steps,
         guidance=parse.guidance(guidance),
     )
-    report = request.run(model=model, device=device)
+    report = request.run(model=model, device=device, backend=backend)
     if json:
         parse.print_json(report)
     else:

@@ -113,6 +113,7 @@ class Request:
         device: str,
         loaded: Model | None = None,
         on_step: Callable[[float], None] | None = None,
+        backend: str = "torch",
     ) -> dict[str, Any]:
         """Make and write the image. Returns a JSON-ready report.
 
@@ -132,7 +133,7 @@ class Request:
         started = time.perf_counter()
         check_writable(self.output.parent)
         if loaded is None:
-            folder, where = weights.resolve(model), models.find_device(device)
+            folder, where = weights.resolve(model), models.find_device(device, backend)
         height, width = (side * COARSE_FACTOR ** (len(self.gsds) - 1) for side in self._size)
         stagefiles.check_space(self.output, height * width)
         with tempfile.TemporaryDirectory(prefix=".earthgen-", suffix=".tmp", dir=self.output.parent) as work:
@@ -143,7 +144,7 @@ class Request:
             if loaded is None:
                 alone = max(self._size) <= WINDOW
                 steps = REFINING_STEPS if self.steps is None else self.steps
-                loaded = models.load(model, folder, where, steps, self.guidance, steps_bar=alone)
+                loaded = models.load(model, folder, where, steps, self.guidance, steps_bar=alone, backend=backend)
             stages = Refiner(self, loaded, holes, on_step)
             for number in range(1, len(self.gsds)):
                 after = before.with_name(f"{number}.tif")

@@ -29,6 +29,15 @@ def option(*names: str, panel: str, text: str, metavar: str | None = None) -> ty
 
 
 Json = Annotated[bool, option("--json", panel=WHERE, text="Print JSON, for scripts.")]
+Backend = Annotated[
+    str,
+    option(
+        "--backend",
+        panel=HOW,
+        metavar="torch|openvino|onnx",
+        text="What computes on a CPU. The others are extras to install, and faster.",
+    ),
+]
 Opener = Callable[[], "World"]
 
 
@@ -109,6 +118,7 @@ def opener(
     ] = None,
     model: Annotated[str, option("--model", panel=HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
+    backend: Backend = "torch",
     cache: Annotated[
         Path | None,
         option("--cache", panel=HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache."),
@@ -156,7 +166,8 @@ def opener(
             steps=steps,
             guidance=wanted,
             cache=cache,
-            device=models.find_device(device),
+            device=models.find_device(device, backend),
+            backend=backend,
         )
 
     return opened

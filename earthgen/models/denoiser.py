@@ -43,6 +43,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def channel_norm(x: Tensor) -> Tensor:
     """Layer normalisation over the channels of each position of (batch, channels, h, w)."""
+    # For OpenVINO, which fuses this but turns every map round for a layer norm.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        y = x - x.mean(1, keepdim=True)
+        return y * torch.rsqrt(y.square().mean(1, keepdim=True) + 1e-5)
     y = x.permute(0, 2, 3, 1)
     return F.layer_norm(y, y.shape[-1:], eps=1e-5).permute(0, 3, 1, 2)
 
@@ -277,10 +281,6 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         embedding = self.metadata(time, text, given)
         if embedding.shape[-2:] != (1, 1):
             embedding = F.interpolate(embedding, (height, width), mode="nearest")
-        embeddings = [embedding]  # one a scale
-        for _ in self.shrink:
-            last = embeddings[-1]
-            embeddings.append(last if last.shape[-2:] == (1, 1) else F.avg_pool2d(last, 2))
 
         has_text = given.is_present("text").view(-1, 1, 1)
         # A dropped text keeps one token, the null, so that attention has something to read.
@@ -291,13 +291,37 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         def flag(name: str) -> Tensor:
             return given.is_present(name).view(-1, 1, 1, 1)
 
-        x = self.stem(sample)
         coarse = torch.where(flag("coarse"), given.coarse.to(sample), self.coarse_null.to(sample).view(1, -1, 1, 1))
-        x = x + self.coarse_stem(coarse.expand(-1, -1, height, width))
+        coarse = coarse.expand(-1, -1, height, width)
         known = torch.cat([given.known, given.known_mask], 1).to(sample) * flag("known")
-        x = x + self.known_stem(known.expand(-1, -1, height, width))
-        x = x + self.layout(given.layout.to(sample), given.is_present("boxes"), given.is_present("mask"))
+        known = known.expand(-1, -1, height, width)
+        layout = self.layout(given.layout.to(sample), given.is_present("boxes"), given.is_present("mask"))
+        layout = layout.expand(-1, -1, height, width)
+        x = self.network(sample, coarse, known, layout, embedding, text, text_mask)
+        velocity = (skip * noisy + gain * x).to(noisy.dtype)
+        return DenoiserOutput(sample=velocity) if return_dict else (velocity,)
 
+    def network(
+        self,
+        sample: Tensor,
+        coarse: Tensor,
+        known: Tensor,
+        layout: Tensor,
+        embedding: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+    ) -> Tensor:
+        """Nearly all of `forward`'s work, on plain tensors, so that it can be exported: see `earthgen.models.backends`.
+
+        `sample` and `coarse` (batch, latent_channels, h, w), `known` with a channel more; `layout` (batch, channels[0],
+        h, w); `embedding` (batch, embedding, h, w) or 1 × 1; `text` (batch, tokens, 384) and `text_mask`.
+        """
+        embeddings = [embedding]  # one a scale
+        for _ in self.shrink:
+            last = embeddings[-1]
+            embeddings.append(last if last.shape[-2:] == (1, 1) else F.avg_pool2d(last, 2))
+
+        x = self.stem(sample) + self.coarse_stem(coarse) + self.known_stem(known) + layout
         paths = []
         for blocks, shrink, here in zip(self.down, self.shrink, embeddings, strict=False):
             x = blocks(x, here)
@@ -311,9 +335,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x = self.join[i](torch.cat([self.grow[i](x), paths[i]], 1))
             x = self.up[i](x, embeddings[i])
         scale, shift = self.head_modulation(embedding).chunk(2, 1)
-        x = self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
-        velocity = (skip * noisy + gain * x).to(noisy.dtype)
-        return DenoiserOutput(sample=velocity) if return_dict else (velocity,)
+        return self.head(F.silu(channel_norm(x) * (1 + scale) + shift))
 
 
 assert len(CONDITION_NAMES) == 9  # each is read above: text, gsd, position, date, cloud, boxes, mask, known, coarse

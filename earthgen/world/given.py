@@ -53,14 +53,15 @@ def by_level(name: str, given: Any, levels: range, default: dict[int, Any]) -> d
     return default | dict(given)
 
 
-def loaded(model: Any, device: str | None) -> tuple[Any, str, str]:
+def loaded(model: Any, device: str | None, backend: str = "torch") -> tuple[Any, str, str]:
     """A pipeline with its name and checksum, which one that is given as it is has not."""
     if isinstance(model, (str, os.PathLike)):
         folder = weights.resolve(model)
         # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
-        pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model)
+        pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model, backend)
         name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
-        return pipe.to(device or _default_device()), name, weights.model_sha256(folder)
+        where = device or (_default_device() if backend == "torch" else "cpu")
+        return pipe.to(where), name, weights.model_sha256(folder)
     if not all(hasattr(model, name) for name in ("unet", "vae", "set_noise_levels")):
         raise ArgumentError("model", "must be a name, a folder or an EarthPipeline", model)
     return model, "", ""

@@ -24,6 +24,7 @@ from earthgen import __version__, weights
 from earthgen.conditions import Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
+from earthgen.models.backends import backend_of
 from earthgen.models.inputs import conditioning_of
 from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
@@ -119,6 +120,7 @@ class World:
         halo: int = 0,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
+        backend: str = "torch",
     ) -> World:
         """Open a world; nothing is computed yet.
 
@@ -152,6 +154,7 @@ class World:
                 (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
+            backend: What computes a model that is given by name: "torch", "openvino", "onnx".
 
         Raises:
             ArgumentError: An argument breaks a rule, or the model's latents are not of 4 px.
@@ -183,7 +186,7 @@ class World:
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
-        pipe, name, sha = loaded(model, device)
+        pipe, name, sha = loaded(model, device, backend)
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
         sampling = {}
@@ -206,6 +209,7 @@ class World:
             "model": sha or fingerprint(pipe),
             # How sums are split between threads decides about their last bit, and so about a pixel now and then.
             "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type, get_num_threads()],
+            "backends": [backend_of(pipe.unet), backend_of(pipe.vae)],
             "seed": seed % 2**64,
             "asked": what,
             "degradation": asked.coarse_degradation,
