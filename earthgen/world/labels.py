@@ -154,18 +154,20 @@ class _View:
         self.grid = grid
         self._forward = Transformer.from_crs(geo.WGS84, ProjCRS.from_wkt(grid.crs.to_wkt()), always_xy=True)
         self._middle = (grid.transform @ (grid.width / 2, grid.height / 2))[0]
-        self.area = self._area()
+        self.area, self.level = self._area()
+        """A part of the map's square that holds the window, None where it shows no place; and a level as fine as it."""
 
-    def _area(self) -> Area | None:
-        """A part of the map's square that holds the window; None where it shows no place."""
+    def _area(self) -> tuple[Area | None, int]:
         grid, n = self.grid, _PROBES - 1
         # As pixels of a grid of few, large ones, whose centres lie at the window's edges and between.
         scale = Affine.scale(grid.width / n, grid.height / n) @ Affine.translation(-0.5, -0.5)
         probe = Grid(grid.crs, grid.transform @ scale, _PROBES, _PROBES)
-        y, x, _ = sources(probe, range(_PROBES), range(_PROBES))
+        y, x, levels = sources(probe, range(_PROBES), range(_PROBES))
         shown = np.isfinite(y)
         if not shown.any():
-            return None
+            return None, 0
+        finer = math.log2(max(grid.height, grid.width, n) / n)
+        level = min(MAX_LEVEL, int(levels[shown].max()) + math.ceil(finer) + 1)
         x, y = x[shown] / TILE, y[shown].clip(-TILE, 2 * TILE) / TILE
         if grid.crs != WEB_MERCATOR:
             x = x - np.round(x - x[len(x) // 2])
@@ -173,17 +175,17 @@ class _View:
         left, right = float(x.min() - across), float(x.max() + across)
         if grid.crs != WEB_MERCATOR and (right - left > 0.5 or not shown.all()):
             left, right = 0.0, 1.0  # around a pole, say
-        return left, float(y.min() - down), right, float(y.max() + down)
+        return (left, float(y.min() - down), right, float(y.max() + down)), level
 
     def seen(self, layout: Layout, epoch: int) -> list[Placed]:
         """The objects of an epoch that may lie in the window and are large enough, the largest first."""
-        found = [] if self.area is None else layout.near(self.area, epoch, MAX_LEVEL)
+        found = [] if self.area is None else layout.near(self.area, epoch, self.level)
         unique = {id(one): one for one, _ in found}
         return [one for one in unique.values() if self.large(one)]
 
     def happened(self, layout: Layout, epochs: range) -> list[tuple[Happened, int]]:
         """Events that may lie in the window, each once."""
-        found = [] if self.area is None else layout.happened(self.area, epochs, MAX_LEVEL)
+        found = [] if self.area is None else layout.happened(self.area, epochs, self.level)
         return [(event, turn) for n, (event, turn) in enumerate(found) if event not in [e for e, _ in found[:n]]]
 
     def large(self, one: Placed) -> bool:

@@ -117,9 +117,10 @@ class Layout:
         self.objects = tuple(one for one, _, _ in lives.values())
         """All that ever are."""
         self._lives = [(born, gone) for _, born, gone in lives.values()]
-        self._tree = shapely.STRtree([one.outline for one in self.objects])
-        self._levels = np.array([one.level for one in self.objects], np.int64)
-        self._event_tree = shapely.STRtree([shapely.union_all(list(_outlines(e))) for e in self.events])
+        self._found = _Index([one.outline for one in self.objects], [one.level for one in self.objects])
+        parts = [(*event.before, *event.after) for event in self.events]
+        outlines = [shapely.union_all([one.outline for one in several]) for several in parts]
+        self._happened = _Index(outlines, [min(one.level for one in several) for several in parts])
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -148,9 +149,8 @@ class Layout:
         """
         found = [
             (index, turn)
-            for turn, hits in _around(self._tree, area)
-            for index in hits
-            if self._levels[index] <= level and self._lives[index][0] <= epoch < self._lives[index][1]
+            for index, turn in self._found.near(area, level)
+            if self._lives[index][0] <= epoch < self._lives[index][1]
         ]
         found.sort(key=lambda one: (-self.objects[one[0]].area, one))
         return [(self.objects[index], turn) for index, turn in found]
@@ -160,12 +160,10 @@ class Layout:
 
         Each with the number of worlds by which it has to be moved to the east.
         """
-        found = sorted((index, turn) for turn, hits in _around(self._event_tree, area) for index in hits)
         return [
             (self.events[index], turn)
-            for index, turn in found
+            for index, turn in sorted(self._happened.near(area, level))
             if self.epoch(self.events[index].date) in epochs
-            and any(one.level <= level for one in (*self.events[index].before, *self.events[index].after))
         ]
 
     def key(self, window: Window, epoch: int) -> list[str]:
@@ -183,21 +181,29 @@ class Layout:
         return Layout(self.at(0), self.mask, events)
 
 
-def _outlines(event: Happened) -> Iterator[Any]:
-    yield from (one.outline for one in (*event.before, *event.after))
-
-
 def _event_digest(event: Happened) -> str:
     parts = [event.kind, str(event.date), *(one.digest for one in event.before), "to"]
     return " ".join([*parts, *(one.digest for one in event.after)])
 
 
-def _around(tree: Any, area: Area) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """What a tree has in an area of the map, and how many worlds to the east of where the tree has it."""
-    left, top, right, bottom = area
-    for turn in range(math.floor(left) - 1, math.floor(right) + 2):
-        box = shapely.box(left - turn, top, right - turn, bottom)
-        yield turn, tree.query(box, predicate="intersects")
+class _Index:
+    """Shapes on the map's square, found by place: a tree for each level at which they begin to count.
+
+    So a large window of a coarse level does not go through all the small things in it.
+    """
+
+    def __init__(self, outlines: Sequence[Any], levels: Sequence[int]) -> None:
+        numbers = {level: [n for n, own in enumerate(levels) if own == level] for level in sorted(set(levels))}
+        self._trees = [(level, own, shapely.STRtree([outlines[n] for n in own])) for level, own in numbers.items()]
+
+    def near(self, area: Area, level: int) -> Iterator[tuple[int, int]]:
+        """The numbers of those that count at a level and touch an area, and how many worlds to the east they do."""
+        left, top, right, bottom = area
+        for turn in range(math.floor(left) - 1, math.floor(right) + 2):
+            box = shapely.box(left - turn, top, right - turn, bottom)
+            for least, numbers, tree in self._trees:
+                if least <= level:
+                    yield from ((numbers[hit], turn) for hit in tree.query(box, predicate="intersects"))
 
 
 def read_layout(

@@ -146,6 +146,77 @@ def test_bad_windows_are_refused_before_any_work(
     assert f"`{named}`" in result.stderr
 
 
+def layout_file(path: Path, *features: dict[str, Any]) -> Path:
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+HARBOUR = {
+    "type": "Feature",
+    "id": "h",
+    "properties": {"class": "harbour", "width": 90_000, "height": 60_000},
+    "geometry": {"type": "Point", "coordinates": [9.2, 45.4]},
+}
+GONE = {"type": "Feature", "properties": {"event": "remove", "date": "2020-01-01", "id": "h"}, "geometry": None}
+
+
+def test_a_labelled_window_in_tiles(command, tmp_path: Path) -> None:
+    layout, out = layout_file(tmp_path / "layout.geojson", HARBOUR), tmp_path / "set"
+    asked = ("--layout", layout, "--labels", "coco,yolo-obb", "--tile", 32, "--size", 40, "-o", out)
+    result = command("window", *PLACE, *asked, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["windows"] == 4
+    coco = json.loads((out / "coco" / "annotations" / "instances_train.json").read_text())
+    assert len(coco["images"]) == 4
+    assert {one["name"] for one in coco["categories"]} == {"harbour"}
+    assert len(coco["annotations"]) == 4
+    assert (out / "yolo-obb" / "data.yaml").exists()
+
+
+def test_a_series_with_change(command, tmp_path: Path) -> None:
+    layout, events = (layout_file(tmp_path / f"{n}.geojson", f) for n, f in (("layout", HARBOUR), ("events", GONE)))
+    out = tmp_path / "series"
+    asked = ("--layout", layout, "--events", events, "--dates", "2019-06-01,2020-06-01", "--size", 40, "-o", out)
+    result = command("window", *PLACE, *asked, "--labels", "levir-cd")
+    assert result.exit_code == 0, result.output
+    assert "2 dates, 1 events" in result.stdout
+    assert len(list((out / "images").glob("*.tif"))) == 2
+    label = np.asarray(Image.open(next((out / "levir-cd" / "label").iterdir())))
+    assert (label > 0).sum() == 18 * 12
+    with rasterio.open(next((out / "changes").iterdir())) as file:
+        assert ((file.read(1) > 0) == (label > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("--labels", "levir-cd"), "formats"),
+        (("--labels", ","), "labels"),
+        (("--labels", "coco", "-o", "x.tif"), "output"),
+        (("--labels", "coco", "--tile", 0), "tile"),
+        (("--labels", "coco", "--tile", 8, "--overlap", 8), "tile"),
+        (("--labels", "coco", "--min-visible", 2), "min_visible"),
+        (("--tile", 8, "-o", "x.tif"), "tile"),
+        (("--dates", "2020-01-01,2019-01-01"), "dates"),
+        (("--dates", "2020-01-01,soon"), "date"),
+        (("--dates", ","), "dates"),
+        (("--dates", "2020-01-01,2021-01-01", "--tile", 8), "tile"),
+        (("--layout", "nowhere.geojson"), "layout"),
+        (("--layout-mask", "nowhere.tif"), None),
+        (("--mask-class", "land"), "layout_mask"),
+        (("--events", "nowhere.geojson"), "events"),
+    ],
+)
+def test_bad_layouts_are_refused_before_any_work(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: tuple[object, ...], named: str | None
+) -> None:
+    monkeypatch.setattr(World, "open", lambda *a, **k: pytest.fail("opened"))
+    monkeypatch.chdir(tmp_path)
+    result = command("window", *PLACE, "-o", "out", "--size", 64, *asked)
+    assert result.exit_code == (1 if named is None else 2), result.output
+    assert f"`{named or 'nowhere.tif'}`" in result.stderr or "nowhere.tif" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
