@@ -31,9 +31,11 @@ from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, 
 
 DROP = {
     "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15,
-    "boxes": 0.3, "mask": 0.3, "known": 0.85, "coarse": 0.7,
+    "boxes": 0.3, "mask": 0.3, "known": 0.85,
 }  # fmt: skip
 """How often each condition is withheld though it is there. Every image has known pixels and a coarser image to give."""
+DROP_COARSE = {64: 0.7, 128: 0.3, 256: 0.15}
+"""How often the coarser image is withheld, by bucket: large images are mostly made in a cascade, from small ones."""
 DROP_ALL = 0.1
 """How often all are withheld together, which guidance needs to be learned well."""
 
@@ -143,7 +145,8 @@ class LatentBatches:
         known_here["cloud"] = np.isfinite(meta["cloud"])
         known_here["boxes"], known_here["mask"] = labelled[:, 0], labelled[:, 1]
         none_at_all = rng.random(count) < DROP_ALL
-        present = np.stack([known_here[n] & (rng.random(count) >= DROP[n]) & ~none_at_all for n in CONDITION_NAMES], 1)
+        drop = DROP | {"coarse": DROP_COARSE[bucket.size]}
+        present = np.stack([known_here[n] & (rng.random(count) >= drop[n]) & ~none_at_all for n in CONDITION_NAMES], 1)
 
         text_rows = bucket.text_of[rows]
         lengths = bucket.lengths[text_rows]

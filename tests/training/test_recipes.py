@@ -76,7 +76,8 @@ def test_each_condition_is_dropped_about_as_often_as_it_says(latent_cache: Path)
 
     present = torch.cat([batches(Step(0, i))["conditioning"].present for i in range(4)]).float().mean(0)
     for name in ("text", "gsd", "position", "cloud", "known", "coarse"):
-        kept = (1 - denoiser.DROP[name]) * (1 - denoiser.DROP_ALL)
+        drop = denoiser.DROP_COARSE[64] if name == "coarse" else denoiser.DROP[name]
+        kept = (1 - drop) * (1 - denoiser.DROP_ALL)
         assert float(present[CONDITION_NAMES.index(name)]) == pytest.approx(kept, abs=0.06), name
     assert not present[CONDITION_NAMES.index("date")] and not present[CONDITION_NAMES.index("boxes")]
 
