@@ -23,6 +23,8 @@ from earthgen.training.common import Step
 from earthgen.training.denoiser import LatentBatches, flow_matching_loss
 
 KINDS = ("loss", "colour", "detail")
+WEIGHTS, AVERAGES = "model.safetensors", "custom_checkpoint_0.pkl"
+"""As accelerate calls them; the second is read as tensors alone."""
 
 
 @torch.inference_mode()
@@ -47,14 +49,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=777, help="of batches and noise; not that of a run")
     add_out(parser)
     args = parser.parse_args()
+    for folder in args.checkpoints:
+        if missing := [n for n in (WEIGHTS, AVERAGES) if not (folder / n).is_file()]:
+            parser.error(f"{folder} is no checkpoint: {missing[0]} is missing")
     batches = LatentBatches(args.latents, args.batch_latents)
     unet = EarthUNet.preset(args.preset, batches.latent_channels).to(memory_format=torch.channels_last).eval()
     made: list[Figure] = []
     first: np.ndarray | None = None
     for folder in tqdm(args.checkpoints, disable=len(args.checkpoints) < 2):
-        unet.load_state_dict(load_file(folder / "model.safetensors"))
+        unet.load_state_dict(load_file(folder / WEIGHTS))
         raw = losses(unet, batches, args)
-        average = torch.load(folder / "custom_checkpoint_0.pkl", map_location="cpu", weights_only=True)
+        average = torch.load(folder / AVERAGES, map_location="cpu", weights_only=True)
         for parameter, shadow in zip(unet.parameters(), average["shadow_params"], strict=True):
             parameter.data.copy_(shadow)
         averaged = losses(unet, batches, args)
