@@ -75,7 +75,8 @@ def one_world(args: argparse.Namespace) -> None:
         note("tiles, in another order", np.concatenate([np.concatenate(row, 1) for row in rows], 0))
     command = [sys.executable, __file__, "--digest", "--model", args.model, "--level", str(args.level)]
     command += [f"--{name}={getattr(args, name)}" for name in ("size", "steps", "seed", "lat", "lon")]
-    digests["another process"] = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    digests["another process"] = done.stdout.split()[-1]
     same = len(set(digests.values())) == 1
     ways = f"{window.height} px at level {args.level}: {', '.join(digests)}"
     report([Figure(ways, "identical bytes" if same else str(digests), "identical bytes")], args)
