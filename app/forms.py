@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from earthgen.app.shapes import Shape, Shapes
 from earthgen.app.worker import BusyError
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
+from earthgen.labels.formats import FORMATS
 
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Of an event that only the page itself makes."""
 _SYSTEM = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _CANVAS = """<div class="eg-canvas {kind}"><div class="eg-above"></div><div class="eg-map" tabindex="0"></div>
 <div class="eg-below"></div></div>"""
 _SEASONS = {"spring": (4, 15), "summer": (7, 15), "autumn": (10, 15), "winter": (1, 15)}
 _SOUTH = {"spring": "autumn", "summer": "winter", "autumn": "spring", "winter": "summer"}
 _SEASON_YEAR = 2024
+_shapes: TypeAdapter[tuple[Shape, ...]] = TypeAdapter(Shapes)
 WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "coarse")
 IMAGE_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask")
 _SAMPLES = [
@@ -97,7 +105,12 @@ def weight_fields(names: tuple[str, ...], default: float) -> list[gr.Slider]:
 def gallery(prompt: gr.Textbox) -> None:
     """Sentences to begin with."""
     shown = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[[s] for s in _SAMPLES], label="Ideas")
-    shown.click(lambda row: row[0], shown, prompt, api_visibility="private", show_progress="hidden")
+    shown.click(lambda row: row[0], shown, prompt, **PRIVATE)
+
+
+def shapes_of(drawn: list[Any] | None) -> tuple[Shape, ...]:
+    """What was drawn, checked. Raises `ValidationError`."""
+    return _shapes.validate_python(drawn or [])
 
 
 def drawn_shapes(event: gr.EventData) -> list[Any]:
@@ -110,9 +123,35 @@ def taken_upload(event: gr.EventData) -> dict[str, Any] | None:
     return dict(event._data) if event._data["id"] else None
 
 
+def size_of(width: float, height: float) -> str:
+    """A size as the canvases of images take it."""
+    return json.dumps({"width": int(width), "height": int(height)})
+
+
+def format_choices(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Formats of labels, each with what it is called."""
+    return [(re.split("[:,]", FORMATS[name])[0], name) for name in names]
+
+
+def numbers(name: str, text: str, *counts: int) -> tuple[float, ...]:
+    """The numbers of a field, with commas between; none where nothing is given.
+
+    Raises `ArgumentError` for what is no number, and unless there are as many as one of `counts`.
+    """
+    if not (text or "").strip():
+        return ()
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if len(found) not in counts:
+        raise ArgumentError(name, f"must be {' or '.join(map(str, counts))} numbers with commas between", text)
+    return found
+
+
 def whole(name: str, value: float | None) -> int:
     """A field's number. Raises `ArgumentError` for one that is not whole."""
-    if value is None or value != int(value):
+    if value is None or not float(value).is_integer():
         raise ArgumentError(name, "must be a whole number", value)
     return int(value)
 

@@ -17,17 +17,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from earthgen.app.worker import Breathe, CancelledError, Worker
 from earthgen.errors import ArgumentError
-from earthgen.output.atomic import write_text
+from earthgen.labels.writing import link
+from earthgen.output.atomic import atomic_path, write_text
 
 log = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-Kind = Literal["generate", "upscale", "export"]
+Kind = Literal["generate", "upscale", "export", "change", "dataset"]
 _RECORD = "job.json"
-_TYPES = {".png": "image/png", ".tif": "image/tiff", ".json": "application/json", ".zip": "application/zip"}
+_PREVIEWS = "previews"
+_PREVIEWS_KEPT = 12
+_TYPES = {
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".json": "application/json",
+    ".zip": "application/zip",
+    ".html": "text/html",
+}
+_STORED = (".png", ".jpg", ".tif", ".parquet")
+"""What a zip cannot make smaller."""
 
 
 class Job:
@@ -46,7 +58,10 @@ class Job:
         self._breathe: Breathe = lambda: None
         self._cancelled = threading.Event()
         self._started: float | None = None
+        self._first: tuple[float, float] | None = None
+        """When the first step was done, and how far it came: work that goes on begins in the middle."""
         self._seconds: float | None = None
+        self._previews: list[Path] = []
 
     def step(self, progress: float) -> None:
         """Note how far the work is, 0 to 1, and let others at the model.
@@ -55,9 +70,31 @@ class Job:
             CancelledError: It is wanted no more.
         """
         self.progress = min(max(progress, self.progress), 1.0)
+        if self._first is None and progress > 0:
+            self._first = time.monotonic(), self.progress
         if self._cancelled.is_set():
             raise CancelledError("cancelled")
         self._breathe()
+
+    def preview(self, image: Path) -> None:
+        """Show an image, a PNG, while the work goes on and after it; of many the last dozen."""
+        kept = self.folder / _PREVIEWS / image.name
+        if kept in self._previews:
+            return
+        kept.parent.mkdir(exist_ok=True)
+        link(image, kept)
+        self._previews.append(kept)
+        for old in self._previews[:-_PREVIEWS_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def pack(self, folder: Path, name: str) -> None:
+        """Put the files of a folder into a zip among the results."""
+        with atomic_path(self.folder / name) as temporary, ZipFile(temporary, "w", compresslevel=1) as archive:
+            for path in sorted(folder.rglob("*")):
+                inside = path.relative_to(folder)
+                if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+                    self.step(self.progress)
+                    archive.write(path, inside, ZIP_STORED if path.suffix in _STORED else ZIP_DEFLATED)
 
     def cancel(self) -> None:
         """Give the work up at its next step."""
@@ -99,7 +136,9 @@ class Job:
         left = None
         if self.state == "running" and self._started is not None:
             seconds = time.monotonic() - self._started
-            left = seconds * (1 - self.progress) / self.progress if self.progress > 0.02 else None
+            since, begun = self._first or (0.0, 1.0)
+            if self.progress - begun > 0.01:
+                left = (time.monotonic() - since) * (1 - self.progress) / (self.progress - begun)
         return {
             "id": self.id,
             "kind": self.kind,
@@ -112,16 +151,18 @@ class Job:
             "about": self.about,
             "created": round(self.created, 3),
             "files": files_in(self.folder, self.id) if self.state == "done" else [],
+            "previews": files_in(self.folder / _PREVIEWS, self.id),
         }
 
 
 def files_in(folder: Path, name: str) -> list[dict[str, Any]]:
     """The results of a job: name, type, size and where they are fetched, relative to the server's root."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix in _TYPES and path.name != _RECORD)
-    return [
-        {"name": p.name, "type": _TYPES[p.suffix], "bytes": p.stat().st_size, "url": f"jobs/{name}/files/{p.name}"}
-        for p in paths
-    ]
+    found = []
+    for p in sorted(path for path in folder.glob("*") if path.suffix in _TYPES and path.name != _RECORD):
+        with suppress(FileNotFoundError):  # a preview that made room
+            url = f"jobs/{name}/files/{p.name}"
+            found.append({"name": p.name, "type": _TYPES[p.suffix], "bytes": p.stat().st_size, "url": url})
+    return found
 
 
 class Jobs:
@@ -173,15 +214,16 @@ class Jobs:
             shutil.rmtree(self._folder(name), ignore_errors=True)
             with self._lock:
                 self._jobs.pop(name, None)
-            return record | {"state": "cancelled", "files": []}
+            return record | {"state": "cancelled", "files": [], "previews": []}
         return self.record(name)
 
     def file(self, name: str, file: str) -> tuple[Path, str]:
         """A result's path and type. Raises `KeyError` where there is none."""
-        for found in self.record(name)["files"]:
-            path = self._folder(name) / file
-            if found["name"] == file and path.is_file():
-                return path, found["type"]
+        record = self.record(name)
+        for part, folder in (("files", self._folder(name)), ("previews", self._folder(name) / _PREVIEWS)):
+            for found in record.get(part, ()):
+                if found["name"] == file and (folder / file).is_file():
+                    return folder / file, found["type"]
         raise KeyError(file)
 
     def _folder(self, name: str) -> Path:
@@ -198,7 +240,7 @@ class Jobs:
         folders.sort(key=lambda f: f.stat().st_mtime, reverse=True)
         used = 0
         for count, folder in enumerate(folders, 1):
-            used += sum(path.stat().st_size for path in folder.glob("*"))
+            used += sum(path.stat().st_size for path in folder.rglob("*"))
             if count > self.kept or used > self.kept_bytes:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._jobs.pop(folder.name, None)

@@ -31,7 +31,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from earthgen import __version__
-from earthgen.app import places
+from earthgen.app import labelled, places
 from earthgen.app.engine import STATIC, Engine, client_of
 from earthgen.app.guard import Guard
 from earthgen.app.settings import Settings
@@ -47,12 +47,14 @@ from earthgen.world.pyramid import DEEPEST
 
 log = logging.getLogger(__name__)
 
-_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "jobs.js")
+_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "change.js", "jobs.js")
 ATTRIBUTION = f"Synthetic imagery by earthgen · {CREDIT}"
 _BUSY: dict[int | str, dict[str, Any]] = {
     503: {"description": "Busy; `Retry-After` says for how many seconds."},
     422: {"description": "An argument breaks a rule.", "content": {"application/json": {}}},
 }
+_NO_SCRIPT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+"""Of results: the page of a data set shows words that somebody typed."""
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such thing."}}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 _TIFF: dict[int | str, dict[str, Any]] = {200: {"content": {"image/tiff": {}}}}
@@ -118,6 +120,7 @@ def create_app(settings: Settings, pipe: Any = None, page: bool = True) -> Any:
     _handle_errors(app)
     _tile_routes(app, engine)
     _work_routes(app, engine)
+    labelled.add_routes(app, engine, _BUSY)
     _document(app)
     scripts = b"\n".join((STATIC / name).read_bytes() for name in _SCRIPTS)
 
@@ -310,8 +313,10 @@ def _work_routes(app: FastAPI, engine: Engine) -> None:
             path, kind = engine.jobs.file(name, file)
         except KeyError:
             raise HTTPException(404, "there is no such file") from None
-        inline = "inline" if kind == "image/png" else "attachment"
-        return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type=inline)
+        inline = "inline" if kind in ("image/png", "text/html") else "attachment"
+        return FileResponse(
+            path, media_type=kind, filename=path.name, content_disposition_type=inline, headers=_NO_SCRIPT
+        )
 
     body = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -404,7 +409,11 @@ def run(settings: Settings) -> None:
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning"))
     loading = app.engine.loading
-    loading.add_done_callback(lambda done: done.cancelled() or setattr(server, "should_exit", bool(done.exception())))
+
+    def loaded(_: Any) -> None:
+        server.should_exit |= not loading.cancelled() and loading.exception() is not None
+
+    loading.add_done_callback(loaded)
     with suppress(KeyboardInterrupt):
         server.run()
     if loading.done() and not loading.cancelled():

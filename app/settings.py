@@ -44,6 +44,14 @@ class Settings:
     """Of exports and refined images."""
     answer_pixels: int = 1 << 20
     """Of images that are answered at once and are no job."""
+    dataset_images: int = 200
+    """Of one data set."""
+    dataset_pixels: int = 1 << 25
+    """Of all images of one data set together."""
+    kept_datasets: int = 8
+    """That were cancelled or failed, to go on with; the oldest go first."""
+    judge: Path | None = None
+    """Folder of an evaluator that judges the images of data sets for whom asks; None has none."""
     kept_jobs: int = 200
     kept_bytes: int = 2 << 30
     """Of jobs' results and uploads; the oldest go first."""

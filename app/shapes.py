@@ -33,6 +33,10 @@ def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable()).strip()
 
 
+Class = Annotated[str, Field(max_length=200), AfterValidator(_printable), Field(min_length=1)]
+"""A class, or a sentence."""
+
+
 class Shape(BaseModel):
     """One thing drawn. A box has `x`, `y` (its centre), `width`, `height`, `angle`; the others `points`."""
 

@@ -43,11 +43,13 @@ Steps = Annotated[int, Field(ge=1, le=100)]
 AnySeed = Annotated[Seed | None, Field(description="None for a fresh one, which the answer tells.")]
 
 
-class _Request(BaseModel):
+class WorkRequest(BaseModel):
+    """What starts a job."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class GenerateRequest(_Request):
+class GenerateRequest(WorkRequest):
     """Single images. With `image` it is image to image, or inpainting where shapes have `redo`."""
 
     prompt: Prompt = None
@@ -75,7 +77,7 @@ class GenerateRequest(_Request):
         return self
 
 
-class UpscaleRequest(_Request):
+class UpscaleRequest(WorkRequest):
     """An uploaded image, four times finer or 16 times."""
 
     image: Annotated[str, Field(pattern="^[0-9a-f]{32}$", description="As POST /uploads gives it.")]
@@ -147,7 +149,7 @@ class Tasks:
         if asked.lat is not None and asked.lon is not None and asked.gsd is not None:
             geo.transform_for(asked.lat, asked.lon, asked.gsd, height, width)
         guidance = parse.guidance(asked.guidance) or Guidance()
-        seed = _seed(asked.seed)
+        seed = seed_of(asked.seed)
 
         def work(job: Job) -> None:
             import torch
@@ -186,7 +188,7 @@ class Tasks:
         """Start a refinement; its record."""
         from earthgen.cli.upscaling import Request
 
-        source, seed = self.uploads.path(asked.image), _seed(asked.seed)
+        source, seed = self.uploads.path(asked.image), seed_of(asked.seed)
 
         def request(output: Path) -> Request:
             return Request.from_options(
@@ -290,5 +292,6 @@ def read(world: World, grid: Grid, step: Callable[[float], None]) -> np.ndarray[
     return image
 
 
-def _seed(seed: int | None) -> int:
+def seed_of(seed: int | None) -> int:
+    """The seed that is asked for, or a fresh one."""
     return secrets.randbelow(2**31) if seed is None else seed

@@ -106,5 +106,5 @@ window.earthgen = (() => {
     return map;
   }
 
-  return { client, random, wait, make, say, ask, json, filePicker, Compare, imageMap };
+  return { done: [], client, random, wait, make, say, ask, json, filePicker, Compare, imageMap };
 })();

@@ -4,44 +4,52 @@
   const eg = window.earthgen, { make } = eg;
   const pictures = (record) => record.files.filter((file) => file.type === "image/png");
 
-  eg.generate = (element, props, trigger, watch) => {
+  // An image, one's own or a new one of some size, with what is drawn on it. `show` puts another picture there.
+  eg.easel = (element, props, trigger, watch, { label, labels, redo, word }) => {
     const place = element.querySelector(".eg-map");
-    if (!place || place.dataset.made) return;
+    if (!place || place.dataset.made) return null;
     place.dataset.made = "yes";
     const map = eg.imageMap(place, "The image. Arrow keys move it, plus and minus zoom");
-    let size = { width: 256, height: 256 }, upload = null, shown = null, frame = null;
+    const easel = { map, upload: null };
+    let size = { width: 256, height: 256 }, shown = null, frame = null;
     const fit = () => {
-      const { width, height } = upload || size;
+      const { width, height } = easel.upload || size;
       map.touched = false;
       map.fit(width, height);
       if (frame) frame.remove();
       frame = L.rectangle(map.extent, { color: "#868e96", weight: 1, fill: false, interactive: false }).addTo(map);
     };
-    const show = (url, width, height) => {
+    easel.show = (url, width, height) => {
       if (shown) shown.remove();
       shown = url ? map.picture(url, width, height) : null;
     };
-    const drawing = new eg.Drawing(map, {
-      labels: ["building", "ship", "airplane", "vehicle", "water", "forest", "road", "grass", "bare ground"],
-      redo: true, word: "Class of what is drawn", changed: (shapes) => trigger("drawn", { shapes }),
-    });
-    const picker = eg.filePicker("Start from an image", (taken) => {
-      upload = taken;
-      show(taken && `uploads/${taken.id}.png`, taken?.width, taken?.height);
+    const drawing = new eg.Drawing(map, { labels, redo, word, changed: (shapes) => trigger("drawn", { shapes }) });
+    const picker = eg.filePicker(label, (taken) => {
+      easel.upload = taken;
+      easel.show(taken && `uploads/${taken.id}.png`, taken?.width, taken?.height);
       fit();
       trigger("uploaded", taken || { id: null });
     });
     element.querySelector(".eg-above").append(picker);
     element.querySelector(".eg-below").append(drawing.bar, drawing.list);
-    const resize = () => { try { size = JSON.parse(props.value) || size; } catch { return; } if (!upload) fit(); };
+    const resize = () => { try { size = JSON.parse(props.value) || size; } catch { return; } if (!easel.upload) fit(); };
     watch("value", resize);
     resize();
     fit();
+    place.map = map;
+    return easel;
+  };
+
+  eg.generate = (element, props, trigger, watch) => {
+    const easel = eg.easel(element, props, trigger, watch, {
+      label: "Start from an image", redo: true, word: "Class of what is drawn",
+      labels: ["building", "ship", "airplane", "vehicle", "water", "forest", "road", "grass", "bare ground"],
+    });
+    if (!easel) return;
     window.addEventListener("earthgen:done", ({ detail }) => {
       const first = pictures(detail)[0];
-      if (detail.kind === "generate" && first) show(first.url, ...detail.about.size);
+      if (detail.kind === "generate" && first) easel.show(first.url, ...detail.about.size);
     });
-    place.map = map;
   };
 
   eg.refine = (element, props, trigger) => {

@@ -3,7 +3,8 @@
 (() => {
   const eg = window.earthgen, { make } = eg;
   const KEY = "earthgen-jobs", KEPT = 30;
-  const NAMES = { generate: "Image", upscale: "Refinement", export: "Export" };
+  const NAMES = { generate: "Image", upscale: "Refinement", export: "Export", change: "Change", dataset: "Data set" };
+  const PREVIEWED = ["change"]; // whose pictures have a place of their own, and lie in the zip
   const read = () => { try { return JSON.parse(localStorage.getItem(KEY)) || []; } catch { return []; } };
   const write = (ids) => { try { localStorage.setItem(KEY, JSON.stringify(ids.slice(0, KEPT))); } catch { /* private windows */ } };
   const time = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
@@ -22,23 +23,47 @@
       return record.state === "failed" ? `failed: ${record.error}` : "cancelled";
     };
 
+    const title = ({ kind, about }) => [
+      NAMES[kind] || kind, about.task, about.size && `${about.size.join(" × ")} px`, about.count && `${about.images ?? about.count} images`,
+      about.seed !== undefined && `seed ${about.seed}`,
+    ].filter(Boolean).join(" · ");
+
+    // What a work is is written once a state, so that neither focus nor pictures are lost while it goes on.
     const draw = (id) => {
       const record = records.get(id), row = rows.get(id);
       if (!record || !row) return;
       const active = record.state === "waiting" || record.state === "running";
-      const seed = record.about.seed === undefined ? "" : ` · seed ${record.about.seed}`;
-      const size = record.about.size ? ` · ${record.about.size.join(" × ")} px` : "";
-      const bar = active ? make("progress", { max: 1, value: record.state === "running" ? record.progress : undefined, "aria-label": "Progress" }) : null;
-      const button = make("button", { type: "button", onclick: () => remove(id, active) }, active ? "Cancel" : "Remove");
-      const images = record.files.filter((f) => f.type === "image/png");
-      const others = record.files.filter((f) => f.type !== "image/png");
-      row.dataset.state = record.state;
-      row.replaceChildren(
-        make("div", { class: "eg-job" }, make("strong", {}, (NAMES[record.kind] || record.kind) + size + seed), make("span", { class: "eg-words" }, words(record)), bar, button),
-        ...(images.length ? [make("div", { class: "eg-thumbs" }, ...images.map((f) => make("a", { href: f.url, target: "_blank", rel: "noopener" }, make("img", { src: f.url, alt: `${record.about.prompt || NAMES[record.kind] || ""} ${f.name}`, loading: "lazy" }))))] : []),
-        ...(record.files.length ? [make("div", { class: "eg-links" }, ...[...others, ...images].map((f) => make("a", { href: f.url, download: f.name }, f.name)))] : []),
-      );
+      if (row.dataset.state !== record.state) {
+        row.dataset.state = record.state;
+        const again = record.about.request && ["cancelled", "failed"].includes(record.state);
+        const files = record.files.filter((f) => !PREVIEWED.includes(record.kind) || f.type !== "image/png");
+        row.replaceChildren(
+          make("div", { class: "eg-job" }, make("strong", {}, title(record)), make("span", { class: "eg-words" }),
+            active ? make("progress", { max: 1, "aria-label": "Progress" }) : null,
+            again ? make("button", { type: "button", onclick: () => goOn(id, record) }, "Go on") : null,
+            make("button", { type: "button", onclick: () => remove(id, active) }, active ? "Cancel" : "Remove")),
+          make("div", { class: "eg-thumbs" }),
+          make("div", { class: "eg-links" }, ...files.map((f) => (f.type === "text/html"
+            ? make("a", { href: f.url, target: "_blank", rel: "noopener" }, "What is in it")
+            : make("a", { href: f.url, download: f.name }, f.name)))),
+        );
+      }
+      row.querySelector(".eg-words").textContent = words(record);
+      if (record.state === "running") row.querySelector("progress").value = record.progress;
+      const thumbs = row.querySelector(".eg-thumbs"), there = new Map([...thumbs.children].map((a) => [a.getAttribute("href"), a]));
+      const images = [...record.files, ...(record.previews || [])].filter((f) => f.type === "image/png");
+      if (images.length !== there.size || images.some((f) => !there.has(f.url))) thumbs.replaceChildren(...images.map((f) => there.get(f.url) ||
+        make("a", { href: f.url, target: "_blank", rel: "noopener" }, make("img", { src: f.url, alt: `${record.about.prompt || NAMES[record.kind] || ""} ${f.name}`, loading: "lazy" }))));
+      thumbs.classList.toggle("eg-many", images.length > 4);
     };
+
+    async function goOn(id, record) {
+      try {
+        const started = await eg.json(`jobs/${record.kind}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(record.about.request) });
+        await remove(id, false);
+        add(started.id);
+      } catch (error) { rows.get(id).querySelector(".eg-words").textContent = eg.say(error); }
+    }
 
     async function remove(id, active) {
       try { records.set(id, await eg.json(`jobs/${id}`, { method: "DELETE" })); } catch { /* it is gone already */ }
@@ -59,7 +84,10 @@
       }
       records.set(id, record);
       draw(id);
-      if (record.state === "done" && before !== "done") window.dispatchEvent(new CustomEvent("earthgen:done", { detail: record }));
+      if (record.state === "done" && before !== "done") {
+        eg.done.push(record);
+        window.dispatchEvent(new CustomEvent("earthgen:done", { detail: record }));
+      }
     }
 
     const active = (id) => !records.has(id) || ["waiting", "running"].includes(records.get(id).state);

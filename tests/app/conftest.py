@@ -59,6 +59,22 @@ def client(settings: Settings, pipe: Any, routes: Any) -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture
+def finish() -> Callable[[Any, dict[str, Any]], dict[str, Any]]:
+    """Waits until a work has ended; its record."""
+
+    def wait(client: Any, record: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            record = client.get(f"/jobs/{record['id']}").json()
+            if record["state"] not in ("waiting", "running"):
+                return record
+            time.sleep(0.02)
+        raise AssertionError(record)
+
+    return wait
+
+
 class Server:
     """A server that really listens, in a thread."""
 

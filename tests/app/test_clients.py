@@ -16,6 +16,10 @@ from rasterio.windows import Window
 
 pytestmark = pytest.mark.slow
 
+CASES = 2000
+PATIENCE = 60
+"""Seconds after which an answer counts as none: the machine that runs this may be busy."""
+
 
 def test_gdal_reads_the_tiles(server: Any) -> None:
     """GDAL's WMS driver in its TMS mode, as QGIS asks XYZ tiles."""
@@ -40,12 +44,20 @@ def test_gdal_reads_the_tiles(server: Any) -> None:
 def test_gradios_client_starts_works(server: Any) -> None:
     gradio_client = pytest.importorskip("gradio_client")
     client = gradio_client.Client(server.url, verbose=False)
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/generate"]
-    record = client.predict("a lake", 10.0, 4, 64, 64, api_name="/generate")
-    assert record["about"]["seed"] == 4
-    while server.engine.jobs.record(record["id"])["state"] in ("waiting", "running"):
-        time.sleep(0.1)
-    assert server.engine.jobs.record(record["id"])["state"] == "done"
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/change", "/dataset"}
+    small = {"width": 64, "height": 64, "steps": 1, "seed": 4}
+    records = [
+        client.predict("a lake", 10.0, 4, 64, 64, api_name="/generate"),
+        client.predict({**small, "events": {"add": 1}}, api_name="/change"),
+        client.predict({**small, "classes": ["ship"], "count": 1}, api_name="/dataset"),
+    ]
+    for record in records:
+        assert record["about"]["seed"] == 4
+        while server.engine.jobs.record(record["id"])["state"] in ("waiting", "running"):
+            time.sleep(0.1)
+        assert server.engine.jobs.record(record["id"])["state"] == "done"
+    with pytest.raises(gradio_client.exceptions.AppError, match="count"):
+        client.predict({"count": 10**6}, api_name="/dataset")
 
 
 def test_two_thousand_malformed_requests(settings: Any, pipe: Any, routes: Any, tmp_path: Path) -> None:
@@ -57,21 +69,24 @@ def test_two_thousand_malformed_requests(settings: Any, pipe: Any, routes: Any, 
     with routes(dataclasses.replace(settings, wait_s=0.05, jobs_waiting=1, waiting=4), pipe) as client:
         schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
         operations = [result.ok() for result in schema.get_all_operations()]
-        modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-        count, bad, options = 0, [], {"deadline": None, "database": None, "derandomize": True}
-        for operation, mode in itertools.product(operations, modes):
+        operations = [one for one in operations if one.body or any(one.iter_parameters())]
+        kinds = [*itertools.product(operations, (GenerationMode.POSITIVE, GenerationMode.NEGATIVE))]
+        count, bad = 0, []
+        for operation, mode in kinds:
 
             @hypothesis.settings(
-                max_examples=-(-2000 // (len(operations) * len(modes))),
+                max_examples=2 * CASES // len(kinds),  # not every operation has as many
                 suppress_health_check=list(hypothesis.HealthCheck),
-                **options,
+                deadline=None,
+                database=None,
+                derandomize=True,
             )
             @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
             def check(case: Any) -> None:
                 nonlocal count
                 count += 1
                 given = case.as_transport_kwargs()
-                body = given.get("data")
+                body, start = given.get("data"), time.monotonic()
                 answer = client.request(
                     given["method"],
                     given["url"],
@@ -79,11 +94,12 @@ def test_two_thousand_malformed_requests(settings: Any, pipe: Any, routes: Any, 
                     json=given.get("json"),
                     content=body if isinstance(body, (bytes, str)) else None,
                 )
-                if answer.status_code >= 500 and answer.status_code != 503:
-                    bad.append((given, answer.text[:200]))
+                late = time.monotonic() - start > PATIENCE
+                if late or answer.status_code >= 500 and not int(answer.headers.get("retry-after", 0)):
+                    bad.append((given, answer.status_code, answer.text[:200]))
 
-            with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # without arguments nothing can be wrong
+            with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing can be wrong with a free text
                 check()
     assert bad == []
-    assert count >= 1000
+    assert count >= CASES
     assert {path.name for path in tmp_path.iterdir()} <= {"out", "tiles"}
