@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
     from earthgen.world.world import World
 
 STATIC = Path(__file__).resolve().parent / "static"
+_GIVING_WAY = 0.0005
+"""Seconds after which the thread that loads the model lets others run, who wait for Python's lock."""
 _POLL = 0.2
 """Seconds between two looks whether a client that waits is still there."""
 
@@ -105,9 +108,14 @@ def client_of(request: Request) -> str:
 
 def _loaded(settings: Settings, folder: Path) -> Model:
     """The model of a server, quiet."""
-    from earthgen.cli import models
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_GIVING_WAY)  # seconds of imports, while a browser fetches the page
+    try:
+        from earthgen.cli import models
 
-    model = models.load(settings.model, folder, models.find_device(settings.device), None, None, steps_bar=False)
+        model = models.load(settings.model, folder, models.find_device(settings.device), None, None, steps_bar=False)
+    finally:
+        sys.setswitchinterval(before)
     model.pipe.set_progress_bar_config(disable=True)
     return model
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import json
 import os
 import random
 import shutil
@@ -32,8 +31,28 @@ from typing import Any
 
 import httpx
 import numpy as np
+from figures import Figure, add_out, report
 from PIL import Image
 
+FIGURES = {
+    "page_s": ("server start to usable page, s", "≤ 8"),
+    "server_cpu_s": ("processor time until the server answers, s", ""),
+    "page_cpu_s": ("until the page is usable, s", ""),
+    "model_cpu_s": ("until the model is there, s", ""),
+    "preview_s": ("a place never seen, level 12: first preview, s", "≤ 1"),
+    "view_s": ("full view of 12 tiles, s", "≤ 15"),
+    "again_s": ("the same view again, s", "≤ 1"),
+    "panned_s": ("the view beside it, s", "≤ 15"),
+    "memory_mib": ("memory of the server then, MiB", ""),
+    "tiles": ("tiles that clients panning at random saw", ""),
+    "slowest_s": ("their slowest answer, s", ""),
+    "errors": ("answers other than tiles and 503 with Retry-After", "≤ 0"),
+    "changed": ("tiles that differed from an earlier answer", "≤ 0"),
+    "wrong": ("tiles that differed from a fresh world", "≤ 0"),
+    "memory_most_mib": ("most memory, MiB", ""),
+    "growth_mib": ("most of the second half of the time over that of the first, MiB", "≤ 200"),
+}
+"""What is reported, and its aim."""
 LEVEL = 12
 COLUMNS, ROWS = 4, 3
 CONCURRENT = 6
@@ -187,8 +206,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=20, help="of their tiles, held against a fresh world")
     parser.add_argument("--model", default="earthgen/mini", help="or a model folder")
     parser.add_argument("--port", type=int, default=7899)
+    add_out(parser)
     asked = parser.parse_args()
-    url, report = f"http://127.0.0.1:{asked.port}", {}
+    url = f"http://127.0.0.1:{asked.port}"
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "earthgen.cli", "app", "--port", str(asked.port), "--model", asked.model]
         command += ["-o", f"{folder}/out", "--cache", f"{folder}/tiles"]
@@ -203,39 +224,39 @@ def main() -> None:
                     if server.poll() is not None:
                         raise SystemExit("the server did not start") from None
                     time.sleep(0.1)
-            report |= {"server_s": time.perf_counter() - start, "server_cpu_s": worked(server.pid)}
-            page = usable(url)
-            report |= {"page_s": page, "page_cpu_s": worked(server.pid)}
-            report["start_to_page_s"] = None if page is None else report["server_s"] + page
+            found |= {"server_s": time.perf_counter() - start, "server_cpu_s": worked(server.pid)}
+            if (page := usable(url)) is not None:
+                found |= {"page_s": found["server_s"] + page, "page_cpu_s": worked(server.pid)}
             while httpx.get(f"{url}/health", timeout=60).json()["model"] is None:
                 time.sleep(0.1)
-            report |= {"model_s": time.perf_counter() - start, "model_cpu_s": worked(server.pid)}
+            found |= {"model_s": time.perf_counter() - start, "model_cpu_s": worked(server.pid)}
 
             async def views() -> None:
                 async with httpx.AsyncClient(timeout=90) as client:
                     place = tiles(LEVEL, 2148, 1446)
-                    report["preview_s"], report["view_s"] = await view(client, url, place)
-                    _, report["again_s"] = await view(client, url, place)
+                    found["preview_s"], found["view_s"] = await view(client, url, place)
+                    _, found["again_s"] = await view(client, url, place)
                     beside = [(z, x + COLUMNS, y) for z, x, y in place]
-                    _, report["panned_s"] = await view(client, url, beside)
+                    _, found["panned_s"] = await view(client, url, beside)
 
             asyncio.run(views())
-            report["memory_mib"] = resident(server.pid)
+            found["memory_mib"] = resident(server.pid)
             if asked.clients:
                 crowd = Crowd()
                 held = asyncio.run(crowd.run(url, server.pid, asked.clients, 60 * asked.minutes))
-                report |= {"answers": dict(crowd.answers), "tiles": len(crowd.seen), "changed": crowd.changed}
-                report |= {"slowest_s": crowd.slowest, "memory_most_mib": max(held)}
-                # Once caches are full memory stands still: the second half of the time against the first.
+                found |= {"answers": dict(crowd.answers), "tiles": len(crowd.seen), "changed": crowd.changed}
+                found |= {"errors": sum(n for kind, n in crowd.answers.items() if kind not in ("200", "busy"))}
+                found |= {"slowest_s": crowd.slowest, "memory_most_mib": max(held)}
                 half = len(held) // 2
-                report["memory_growth_mib"] = max(held[half:]) - max(held[: half + 1])
+                found["growth_mib"] = max(held[half:]) - max(held[: half + 1])
         finally:
             server.terminate()
             server.wait(60)
     if asked.clients:
-        report |= compared(crowd.seen, asked.sample, asked.model)
-    print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in report.items()}, indent=2))
-    if asked.clients and (crowd.changed or report["wrong"] or set(crowd.answers) - {"200", "busy"}):
+        found |= compared(crowd.seen, asked.sample, asked.model)
+    shown = [Figure(what, found[name], aim) for name, (what, aim) in FIGURES.items() if found.get(name) is not None]
+    report(shown, asked, record=found)
+    if asked.clients and (found["errors"] or found["changed"] or found["wrong"]):
         raise SystemExit(1)
 
 

@@ -87,6 +87,55 @@ def test_drawing_regions_by_click(visit: Any) -> None:
     assert [f["properties"]["prompt"] for f in features] == ["a forest", "a lake"]
 
 
+def test_drawing_an_object_by_click(visit: Any) -> None:
+    page = visit.open("#at=6/46.5/8&steps=1")
+    bar = page.get_by_role("toolbar").first
+    bar.get_by_label("What shapes are").select_option("Object")
+    bar.get_by_label("Class of the object").fill("water")
+    bar.get_by_role("button", name="Box").click()
+    drag(page.locator(".eg-map").first, (0.3, 0.3), (0.5, 0.5))
+    assert page.get_by_text("object, box").is_visible()
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_url("**regions=**")
+    visit.sharp()
+    name = re.search("regions=([0-9a-f]{32})", page.url)
+    assert name
+    (feature,) = page.request.get(f"{visit.server.url}/regions/{name[1]}").json()["features"]
+    assert feature["properties"] == {"class": "water"}
+    page.reload()  # a link keeps what was drawn, also when something else is asked
+    page.wait_for_selector(".eg-map.leaflet-container")
+    visit.sharp()
+    page.get_by_label("What there is to see").first.fill("sand")
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_url("**prompt=sand**")
+    assert f"regions={name[1]}" in page.url
+
+
+def test_growing_around_a_geotiff(visit: Any, visitor: Any, tmp_path: Path) -> None:
+    page = visit.open("#at=2/0/0&steps=1")
+    picker = page.get_by_label("Grow around a GeoTIFF")
+    picker.set_input_files(image(tmp_path))
+    page.get_by_text("it does not say where it lies").wait_for()
+    with Picture.open(image(tmp_path)) as opened:
+        values = np.asarray(opened)
+    place = rasterio.Affine(1200, 0, 890_000, 0, -1200, 5_900_000)
+    about = {"driver": "GTiff", "width": 48, "height": 32, "count": 3, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "mine.tif", "w", crs="EPSG:3857", transform=place, **about) as target:
+        target.write(np.moveaxis(values, 2, 0))
+    picker.set_input_files(tmp_path / "mine.tif")
+    page.wait_for_url("**known=**")
+    assert view(page)["lat"] == pytest.approx(46.6, abs=1) and view(page)["zoom"] >= 6
+    visit.sharp()
+    other = visitor()
+    again = other.open(page.url.partition("/")[2].partition("/")[2].partition("/")[2])
+    assert "known=" in again.url
+    other.context.close()
+    assert other.wrong == []
+    page.get_by_role("button", name="Remove").first.click()
+    page.wait_for_url(re.compile("^((?!known=).)*$"))
+
+
 def test_exploring_by_key(visit: Any) -> None:
     page = visit.open("#at=6/46.5/8&steps=1")
     place = page.locator(".eg-map").first
