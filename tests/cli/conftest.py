@@ -30,7 +30,7 @@ class StandIn:
         self.scheduler = SimpleNamespace()
 
     @classmethod
-    def from_pretrained(cls, name: str) -> StandIn:
+    def from_pretrained(cls, name: str, backend: str = "torch") -> StandIn:
         cls.loaded += 1
         return cls()
 

@@ -193,6 +193,7 @@ class TestKnown:
             (["--known", "whole.png", "--known-mask", "small.png"], "`known-mask` must have the known image's size"),
             (["--known", "grey.png"], "`known` must be an 8-bit RGB"),
             (["--known-mask", "whole.png"], "`known` must be given together with `known-mask`"),
+            (["--backend", "tpu"], "`backend` must be one of torch, openvino, onnx"),
         ],
     )
     def test_refused(self, run, stand_in, tmp_path: Path, monkeypatch, options: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from earthgen.errors import WeightsError
+from earthgen.errors import ArgumentError, WeightsError
+from earthgen.models.backends import backend_of
 from earthgen.pipelines import EarthPipeline
 from earthgen.weights import SUMS, write_sums
+from earthgen.world import World
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CALL = {"prompt": "a river", "gsd": 10, "height": 40, "width": 24, "num_inference_steps": 2, "output_type": "np"}
@@ -55,6 +58,25 @@ def test_a_saved_pipeline_makes_the_same_picture(pipe: Any, saved: Path, tmp_pat
 def test_precision_is_as_asked(saved: Path) -> None:
     half = EarthPipeline.from_pretrained(saved, torch_dtype=torch.bfloat16)
     assert {half.unet.dtype, half.vae.dtype, half.text_encoder.dtype} == {torch.bfloat16}
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs earthgen[openvino]")
+def test_a_backend_makes_the_same_picture(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARTHGEN_CACHE", str(tmp_path / "cache"))
+    plain = EarthPipeline.from_pretrained(saved, torch_dtype=torch.float32)
+    fast = EarthPipeline.from_pretrained(saved, backend="openvino", torch_dtype=torch.float32)
+    assert [backend_of(model) for model in (fast.unet, fast.vae, plain.unet)] == ["openvino", "openvino", "torch"]
+    assert np.abs(images(plain) - images(fast)).max() < 1e-4
+    worlds = [World.open(0, pipe, cache=tmp_path / "tiles") for pipe in (plain, fast)]
+    assert worlds[0].request.key != worlds[1].request.key
+    fast.save_pretrained(tmp_path / "again")
+    again = EarthPipeline.from_pretrained(tmp_path / "again", torch_dtype=torch.float32)
+    assert np.array_equal(images(again), images(plain))
+
+
+def test_an_unknown_backend_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="`backend` must be one of torch, openvino, onnx, but got 'tpu'"):
+        EarthPipeline.from_pretrained(tmp_path / "nothing", backend="tpu")
 
 
 def test_components_may_be_given(pipe: Any, folder: Path) -> None:
