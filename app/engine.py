@@ -113,7 +113,8 @@ def _loaded(settings: Settings, folder: Path) -> Model:
     try:
         from earthgen.cli import models
 
-        model = models.load(settings.model, folder, models.find_device(settings.device), None, None, steps_bar=False)
+        device = models.find_device(settings.device, settings.backend)
+        model = models.load(settings.model, folder, device, None, None, steps_bar=False, backend=settings.backend)
     finally:
         sys.setswitchinterval(before)
     model.pipe.set_progress_bar_config(disable=True)

@@ -24,6 +24,8 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     model: str = BUNDLED
     device: str = "auto"
+    backend: str = "torch"
+    """What computes on a CPU: see `earthgen.models.backends`."""
     cache: Path | None = None
     """Where tiles are kept; None for the user's own cache."""
 

@@ -31,6 +31,9 @@ def app(
     ] = None,
     model: Annotated[str, option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
+    backend: Annotated[
+        str, option("--backend", panel=_HOW, metavar="torch|openvino|onnx", text="As in window.")
+    ] = "torch",
     cache: Annotated[
         Path | None,
         option("--cache", panel=_HOW, metavar="FOLDER", text="Where tiles are kept. Default: the user's cache."),
@@ -52,8 +55,20 @@ def app(
     from earthgen.app.settings import Settings
 
     settings = Settings(
-        folder=output, host=host, port=port, user=user, password=password, model=model, device=device, cache=cache
+        folder=output,
+        host=host,
+        port=port,
+        user=user,
+        password=password,
+        model=model,
+        device=device,
+        backend=backend,
+        cache=cache,
     )
+    if backend != "torch":  # the check takes torch with it, which the page does not wait for
+        from earthgen.models.backends import check_backend
+
+        check_backend(backend)
     weights.resolve(model)
     try:
         from earthgen.app.server import run, with_free_port

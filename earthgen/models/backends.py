@@ -72,9 +72,10 @@ def set_backend(model: EarthUNet | EarthAutoencoder, backend: str) -> None:
         ArgumentError: There is no such backend.
         EarthgenError: Its package is missing; says how to install it.
     """
+    check_backend(backend)
     owner, method, grid = _part(model)
     vars(owner).pop(method, None)
-    if check_backend(backend) != "torch":
+    if backend != "torch":
         vars(owner)[method] = Network(owner, method, grid, backend)
 
 
