@@ -40,7 +40,7 @@ def report(
         print("| | reached | aim | |\n|---|---|---|---|")
         for f in figures:
             value = f.value if isinstance(f.value, str) else f"{f.value:.4g}"
-            spread = "" if f.noise is None else f" ± {f.noise:.2g}"
+            spread = f" ± {f.noise:.2g}" if f.noise else ""
             mark = {None: "", True: "yes", False: "no"}[f.reached]
             print(f"| {f.what} | {value}{spread} | {f.aim} | {mark} |")
     if args.out is not None:

@@ -285,12 +285,12 @@ def _change(key: str, before: Figure, now: Figure) -> Change:
     noises = [figure.noise for figure in (before, now) if figure.noise is not None]
     # Of one whose noise is unknown, that of the other stands in.
     noise = math.hypot(*noises) * math.sqrt(2 / len(noises)) if noises else None
-    left = [short_of(figure, now.aim) for figure in (before, now)]
+    left = [_short_of(figure, now.aim) for figure in (before, now)]
     better = None if None in left or left[0] == left[1] else left[1] < left[0]  # type: ignore[operator]
     return Change(key, now.what, before.value, now.value, noise, better)
 
 
-def short_of(figure: Figure, aim: str) -> float | None:
+def _short_of(figure: Figure, aim: str) -> float | None:
     """How far from the best that an aim asks: less is better. None where there is no telling."""
     limits = bounds(aim)
     if limits is None or isinstance(figure.value, str):
@@ -312,7 +312,7 @@ def markdown(report: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             continue
         lines += ["| figure | value | aim | reached |", "|---|---|---|---|"]
         for figure in map(Figure.of, measurement["figures"]):
-            spread = "" if figure.noise is None else f" ± {figure.noise:.2g}"
+            spread = f" ± {figure.noise:.2g}" if figure.noise else ""
             mark = {None: "", True: "yes", False: "no"}[figure.reached]
             lines.append(f"| {figure.what} | {_shown(figure.value)}{spread} | {figure.aim} | {mark} |")
     if stored is not None:

@@ -43,7 +43,7 @@ def draw(report: Mapping[str, Any], folder: Path, stored: Mapping[str, Any] | No
     """Write those plots that a report has figures for, and return their files.
 
     `aims.svg`: every figure beside its aim, and where the stored report had it; `spectrum.svg`: power by octave beside
-    real images; `classes.svg`: classes seen as asked.
+    real images, peers' too; `classes.svg`: classes seen as asked.
 
     Raises:
         EarthgenError: matplotlib is not installed.
@@ -57,7 +57,7 @@ def draw(report: Mapping[str, Any], folder: Path, stored: Mapping[str, Any] | No
     before = {(key, f.what): f for key, f in figures_of(stored)} if stored else {}
     aimed = [(key, f) for key, f in found if shortfall(f) is not None]
     bands = {f.what: f for _, f in found if re.search(r"power ÷ held-out real, .* px$", f.what)}
-    classes = {f.what: f for _, f in found if f.what.endswith(" is seen as asked")}
+    classes = {f.what: f for key, f in found if key.startswith("quality/") and f.what.endswith(" is seen as asked")}
     written = []
     with mpl.rc_context(STYLE):
         for name, things, height in (
@@ -94,14 +94,17 @@ def _aims(axes: Axes, found: list[tuple[str, Figure]], before: Mapping[tuple[str
     axes.set_xscale("log")
     axes.set_yticks(range(len(found)), [f"{f.what}: {f.value:.3g} (aim {f.aim})" for _, f in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel("÷ what the aim allows: left of the line it is reached; hollow: the stored report")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("times what the aim allows (hollow: stored)")
 
 
 def _spectrum(axes: Axes, bands: Mapping[str, Figure]) -> None:
+    names = sorted({what.rsplit(", ", 1)[1] for what in bands}, key=lambda name: -float(name.split("-")[0]))
     for title in dict.fromkeys(what.split(":")[0] for what in bands):
         own = {what.rsplit(", ", 1)[1]: f for what, f in bands.items() if what.startswith(f"{title}:")}
-        errors = [f.noise or 0.0 for f in own.values()]
-        axes.errorbar(list(own), [float(f.value) for f in own.values()], errors, marker="o", capsize=3, label=title)
+        places, errors = [names.index(name) for name in own], [f.noise or 0.0 for f in own.values()]
+        axes.errorbar(places, [float(f.value) for f in own.values()], errors, marker="o", capsize=3, label=title)
+    axes.set_xticks(range(len(names)), names)
     axes.axhspan(0.9, 1.1, color=GOOD, alpha=0.15, linewidth=0)
     axes.axhline(1, color=REAL, linewidth=0.8)
     axes.set_ylabel("power ÷ held-out real")
