@@ -154,12 +154,10 @@ class Tasks:
         def work(job: Job) -> None:
             import torch
 
-            done = 0
+            number = 0
 
-            def on_step(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                nonlocal done
-                done += 1
-                job.step(done / (asked.count * asked.steps))
+            def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                job.step((number + (step + 1) / pipe.num_timesteps) / asked.count)
                 return tensors
 
             for number in range(asked.count):

@@ -33,7 +33,7 @@ from torch import Tensor
 from earthgen.conditions import Conditions, Guidance
 from earthgen.metrics import seams
 from earthgen.models import EarthAutoencoder, EarthUNet
-from earthgen.models.guidance import guidance_chain
+from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of
 from earthgen.pipelines import EarthPipeline
 from earthgen.text import load_text_encoder
@@ -77,8 +77,9 @@ class Sampler:
         self.latents += x.shape[-2] * x.shape[-1]
         x = x.contiguous(memory_format=torch.channels_last)
         here = [slice(r[0].start + self.around, r[0].stop + self.around) for r in (rows, columns)]
-        parts = [weight * self.unet(x, 1000 * sigma, given.window(*here)).sample for weight, given in self.chain]
-        return torch.stack(parts).sum(0)
+        return guided(
+            [(w, self.unet(x, 1000 * sigma, given.window(*here)).sample) for w, given in self.chain], x, sigma
+        )
 
     def noise(self, rows: range, columns: range) -> Tensor:
         return noise_field(self.seed, 0, rows, columns, self.unet.config.latent_channels)

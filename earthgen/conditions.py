@@ -102,13 +102,13 @@ class Guidance:
     costs one more evaluation a step.
     """
 
-    text: float = 4.0
-    gsd: float = 4.0
-    position: float = 4.0
-    date: float = 4.0
-    cloud: float = 4.0
-    boxes: float = 4.0
-    mask: float = 4.0
+    text: float = 6.0
+    gsd: float = 6.0
+    position: float = 6.0
+    date: float = 6.0
+    cloud: float = 6.0
+    boxes: float = 6.0
+    mask: float = 6.0
     coarse: float = 1.0
 
     def __post_init__(self) -> None:
@@ -119,6 +119,11 @@ class Guidance:
     def uniform(cls, weight: float) -> Guidance:
         """The same weight for every condition but the coarser image, which stays at 1."""
         return cls(**{f.name: weight for f in fields(cls) if f.name != "coarse"})
+
+    def of_refinement(self) -> Guidance:
+        """For images made from a coarser one, which says most: no weight above 1 but that of the layout."""
+        kept = ("boxes", "mask")
+        return Guidance(**{f.name: min(getattr(self, f.name), 50 if f.name in kept else 1) for f in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,6 +261,29 @@ class Conditions:
     def replace(self, **changes: Any) -> Conditions:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def coarser(self, height: int, width: int) -> Conditions:
+        """What an image of this ground is asked to show whose pixels are four times as large, sides rounded up.
+
+        A pixel is known where all that it covers is, and has the class of its middle. `coarse` is left out.
+        """
+        f = COARSE_FACTOR
+        rows, columns = (np.minimum(np.arange(math.ceil(n / f)) * f + f // 2, n - 1) for n in (height, width))
+        changes: dict[str, Any] = {"coarse": None, "coarse_degradation": 0.0}
+        if self.gsd is not None:
+            changes["gsd"] = f * self.gsd
+        if self.boxes is not None:
+            scaled = [(b.cx / f, b.cy / f, b.width / f, b.height / f) for b in self.boxes]
+            changes["boxes"] = tuple(Box(b.label, *s, b.angle) for b, s in zip(self.boxes, scaled, strict=True))
+        if self.mask is not None:
+            changes["mask"] = self.mask[rows[:, None], columns]
+        if self.known is not None and self.known_mask is not None:
+            beyond = ((0, -height % f), (0, -width % f))
+            blocks = (len(rows), f, len(columns), f)
+            pixels = np.pad(self.known, (*beyond, (0, 0)), "edge").reshape(*blocks, 3)
+            changes["known"] = np.rint(pixels.mean((1, 3))).astype(np.uint8)
+            changes["known_mask"] = np.pad(self.known_mask, beyond, "edge").reshape(blocks).all((1, 3))
+        return self.replace(**changes)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record of what was asked, for provenance. Arrays become their shape and SHA-256."""

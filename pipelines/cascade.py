@@ -26,11 +26,9 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.models import Conditioning
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
-from earthgen.world.stage import colours
 
 FINEST_GSD = 0.3
 """Metres a pixel of the finest images that the bundled model learned from. What is finer, it has never seen."""
@@ -59,8 +57,6 @@ class EarthCascadePipeline(EarthPipeline):
     stage = 0
     """Number of the stage that runs, as in `gsds`: for callbacks."""
     num_stages = 0
-    _led: Tensor | None = None
-    """Where the colours of this stage's latents come out, if that is known."""
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
@@ -97,8 +93,8 @@ class EarthCascadePipeline(EarthPipeline):
             gsds: Metres a pixel of each stage, each a quarter of the one before (to 0.1 %). The last may be less than
                 four times finer: that stage is made four times finer and brought to its GSD by averaging, its sides
                 rounded to whole pixels.
-            image: The first stage: PIL or uint8 RGB array, or several of one size. None makes it from noise, without
-                any coarser image.
+            image: The first stage: PIL or uint8 RGB array, or several of one size. None makes it as `EarthPipeline`
+                does.
             lat: Latitude of the first stage's centre, degrees. Where an image is cropped the place moves along.
             lon: Longitude of it.
             height: Pixels of the first stage, where no `image` is given.
@@ -194,20 +190,6 @@ class EarthCascadePipeline(EarthPipeline):
         if not return_dict:
             return results[-1], results  # type: ignore[return-value]
         return EarthCascadeOutput(images=results[-1], stages=results, gsds=chain[: len(made)], conditions=shown)
-
-    def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
-        """As `EarthPipeline` has it; in a refinement, colours are led to those of the coarser image."""
-        v = super().velocity(latents, timestep, chain)
-        if self._led is not None:
-            v[:, :3] = (latents[:, :3] - self._led) / (timestep / 1000)
-        return v
-
-    def _colours(self, coarse: NDArray[np.uint8], height: int, width: int) -> Tensor:
-        """What the first three channels of latents come to where pixels average to `coarse` (batch, h, w, 3)."""
-        rows, columns = self.latents_shape(1, height, width)[2:]
-        padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
-        means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return colours(self.vae, means)
 
     def progress_bar(self, iterable: Any = None, total: int | None = None) -> Any:
         """The bar of a stage, with its number."""

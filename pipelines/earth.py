@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import PIL.Image
 import torch
+import torch.nn.functional as F
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -20,17 +21,30 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from earthgen.conditions import Conditions, Guidance, check_number, check_rgb
+from earthgen.conditions import (
+    COARSE_FACTOR,
+    GSD_RANGE,
+    LEAST_TOLD,
+    Conditions,
+    Guidance,
+    check_number,
+    check_rgb,
+)
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
-from earthgen.models.guidance import guidance_chain
+from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 MAX_SIDE = 16_384
 DEFAULT_STEPS = 20
+REFINING_SHARE = 0.4
+"""Of the steps that an image refined from a coarser one takes, as that says most."""
+BASE_SIDE = 64
+"""Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
+large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
 
 
 @dataclass
@@ -54,6 +68,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _led: Tensor | None = None
+    """Where the colours of the latents come out, if that is known."""
+    _num_timesteps = 0
 
     def __init__(
         self, unet: EarthUNet, vae: EarthAutoencoder, text_encoder: Any, tokenizer: Any, scheduler: Any
@@ -153,20 +170,45 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         return [float(sigma) for sigma in sigmas]
 
     def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
-        """The guided velocity of `latents`, computed in tiles where they are many."""
+        """The guided velocity of `latents`, computed in tiles where they are many.
+
+        In a refinement it leads colours to those of the coarser image: at noise level σ they are c + σ (noise - c), and
+        what the network makes of the detail goes with them.
+        """
         halo = math.ceil(self.unet.receptive_radius / self.unet.grid) * self.unet.grid
 
         def window(rows: slice, columns: slice) -> Tensor:
             x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
-            total: Tensor | None = None
-            for weight, conditioning in chain:
-                given = conditioning if whole else conditioning.window(rows, columns)
-                part = weight * self.unet(x, timestep, given).sample.float()
-                total = part if total is None else total + part
-            return total  # type: ignore[return-value]
+            given = [(w, conditioning if whole else conditioning.window(rows, columns)) for w, conditioning in chain]
+            made = [(weight, self.unet(x, timestep, one).sample.float()) for weight, one in given]
+            return guided(made, x, timestep / 1000)
 
-        return apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
+        v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
+        if self._led is not None:
+            v[:, :3] = (latents[:, :3] - self._led) / (timestep / 1000)
+        return v
+
+    def _colours(self, coarse: np.ndarray, height: int, width: int) -> Tensor:
+        """What the first three channels of latents come to where pixels average to `coarse` (batch, h, w, 3), uint8."""
+        rows, columns = self.latents_shape(1, height, width)[2:]
+        padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
+        means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.vae.encode_colours(means)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the call in progress, or of the last: what a callback is told the number of."""
+        return self._num_timesteps
+
+    @staticmethod
+    def _sizes(conditions: Sequence[Conditions], height: int, width: int, base_side: int) -> list[tuple[int, int]]:
+        """Height and width of each stage of the cascade that an image of this size is made in, the coarsest first."""
+        sizes = [(height, width)]
+        gsd = max(c.gsd or 0.0 for c in conditions)
+        while base_side and min(sizes[0]) > 2 * base_side and gsd * COARSE_FACTOR ** len(sizes) <= GSD_RANGE[1]:
+            sizes.insert(0, (math.ceil(sizes[0][0] / COARSE_FACTOR), math.ceil(sizes[0][1] / COARSE_FACTOR)))
+        return sizes
 
     @torch.no_grad()
     def __call__(
@@ -183,6 +225,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_scale: float | None = None,
         guidance: Guidance | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
+        base_side: int = BASE_SIDE,
         num_images_per_prompt: int = 1,
         image: np.ndarray | PIL.Image.Image | None = None,
         strength: float = 0.7,
@@ -204,11 +247,15 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             conditions: Full conditions, one or one an image, in place of `prompt`, `gsd`, `lat`, `lon` and `metadata`.
             height: Pixels; any number from 8.
             width: Pixels; any number from 8.
-            num_inference_steps: Denoising steps; 20 by default.
+            num_inference_steps: Denoising steps; 20 by default. Stages that refine take 0.4 times as many.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
-            guidance: A weight for each condition, in place of `guidance_scale`.
+            guidance: A weight for each condition, in place of `guidance_scale`. Stages that refine take none above 1
+                but those of boxes and mask.
             guidance_interval: Noise levels (0 clean, 1 noise) between which guidance acts; elsewhere every weight but
                 0 counts as 1, which saves evaluations (Kynkäänniemi et al. 2024).
+            base_side: Images whose shorter side is more than twice this many pixels are made a quarter as large first
+                (and that a quarter as large, and so on), and then refined. 0 makes any at once, as `image`, `latents`
+                and a coarser image among the conditions do.
             num_images_per_prompt: Images for each prompt.
             image: Start from this image (PIL, or uint8 RGB array) rather than from noise (image to image); it sets
                 height and width.
@@ -217,8 +264,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             latents: Initial noise in place of the generator's, of the shape that `latents_shape` says.
             output_type: "pil", "np", "pt" or "latent".
             return_dict: False for a plain tuple.
-            callback_on_step_end: Called as (pipeline, step, timestep, tensors); returns them, changed or not. It may
-                set `pipeline._interrupt` to end after this step.
+            callback_on_step_end: Called as (pipeline, step, timestep, tensors), with `step` below
+                `pipeline.num_timesteps`; returns them, changed or not. It may set `pipeline._interrupt` to end after
+                this step.
             callback_on_step_end_tensor_inputs: Names of the tensors the callback gets: "latents".
             metadata: Other fields of `Conditions`: date, cloud_cover, boxes, mask, mask_classes, known, known_mask,
                 coarse, coarse_degradation.
@@ -235,58 +283,107 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         weights = self._weights(guidance, guidance_scale)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        _check_whole("base_side", base_side, "must be a whole number of pixels from 0", 0)
         self.check_inputs(
             wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
+        sizes = [(height, width)]
+        if source is None and latents is None and all(c.coarse is None for c in wanted):
+            sizes = self._sizes(wanted, height, width, base_side)
+        stages = [wanted]
+        for size in reversed(sizes[1:]):
+            stages.insert(0, [c.coarser(*size) for c in stages[0]])
+        counts = [steps, *[max(1, round(REFINING_SHARE * steps))] * (len(sizes) - 1)]
+        # Whole steps of the start: a scheduler of second order (Heun) lists each but the first twice.
+        first = 0 if source is None else min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
+        self._num_timesteps = sum(len(self.set_noise_levels(count, "cpu")) - 1 for count in counts) - first
+        start = None if source is None else image_latents(source, self.grid, self.vae)
+
+        done = 0
+
+        def on_step_end(t: Tensor, x: Tensor) -> Tensor:
+            nonlocal done
+            if callback_on_step_end is not None:
+                tensors = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
+                x = callback_on_step_end(self, done, t, tensors).pop("latents", x)
+            done += 1
+            return x
+
+        self._interrupt = False
+        led, coarse = self._led, None  # a cascade that calls this has its own colours
+        try:
+            for asked, size, count in zip(stages, sizes, counts, strict=True):
+                if coarse is not None:
+                    self._led, weights = self._colours(coarse, *size), weights.of_refinement()
+                    told = {"coarse_degradation": LEAST_TOLD}
+                    asked = [c.replace(coarse=image, **told) for c, image in zip(asked, coarse, strict=True)]
+                x = self._denoise(
+                    asked, size, count, weights, guidance_interval, generator, latents, start, first, on_step_end
+                )
+                if size != sizes[-1]:
+                    coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
+                    coarse = np.rint(coarse).astype(np.uint8)
+        finally:
+            self._led = led
+        images: Any = x if output_type == "latent" else self._decoded(x, wanted, height, width, output_type)
+        self.maybe_free_model_hooks()
+        return EarthPipelineOutput(images=images) if return_dict else (images,)  # type: ignore[return-value]
+
+    def _denoise(
+        self,
+        wanted: Sequence[Conditions],
+        size: tuple[int, int],
+        steps: int,
+        weights: Guidance,
+        guidance_interval: tuple[float, float],
+        generator: torch.Generator | list[torch.Generator] | None,
+        latents: Tensor | None,
+        start: Tensor | None,
+        first: int,
+        on_step_end: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Latents of images of one size, made from `latents` or fresh noise, or from `start` at the step `first`."""
         device = self._execution_device
         levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
-
-        given = conditioning_of(wanted, height, width, self.grid, self.vae, self.text_encoder, self.tokenizer)
+        given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
         given = given.to(device, self.unet.dtype)
-        guided = guidance_chain(given, weights)
-        unguided = [(1.0, guided[-1][1])]  # the last has every condition whose weight is not 0
+        chain = guidance_chain(given, weights)
+        unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
         known_flag = given.is_present("known").view(-1, 1, 1, 1)
         has_known = bool(known_flag.any())
 
         if latents is None:
-            shape = self.latents_shape(len(wanted), height, width)
+            shape = self.latents_shape(len(wanted), *size)
             noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         else:
             noise = latents.to(device, torch.float32)
-        x, first = noise, 0
-        if source is not None:
-            # Whole steps: a scheduler of second order (Heun) lists each but the first twice.
-            first = min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
-            x = (1 - levels[first]) * image_latents(source, self.grid, self.vae).to(device) + levels[first] * noise
+        x = noise if start is None else (1 - levels[first]) * start.to(device) + levels[first] * noise
+        if self._interrupt and self._led is not None:  # what is left out is not made up
+            return F.pad(self._led, (0, 0, 0, 0, 0, x.shape[1] - self._led.shape[1]))
         self.scheduler.set_begin_index(first)
 
         accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generator} if accepts_generator else {}
-        self._interrupt = False
         with self.progress_bar(total=len(timesteps) - first) as bar:
             for i, t in enumerate(timesteps[first:], first):
-                chain = guided if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
-                x = self.scheduler.step(self.velocity(x, t, chain), t, x, return_dict=False, **extra)[0]
+                here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
+                x = self.scheduler.step(self.velocity(x, t, here), t, x, return_dict=False, **extra)[0]
                 if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.
                     level = levels[i + 1]
-                    here = given.known_mask.float() * known_flag
-                    x = x * (1 - here) + here * ((1 - level) * given.known.float() + level * noise)
-                if callback_on_step_end is not None:
-                    tensors = {"latents": x} if "latents" in callback_on_step_end_tensor_inputs else {}
-                    x = callback_on_step_end(self, i, t, tensors).pop("latents", x)
+                    kept = given.known_mask.float() * known_flag
+                    x = x * (1 - kept) + kept * ((1 - level) * given.known.float() + level * noise)
+                x = on_step_end(t, x)
                 bar.update()
                 if self._interrupt:
                     break
+        return x
 
-        images: Any = x
-        if output_type != "latent":
-            pixels = decode_tiled(self.vae, x).float()[..., :height, :width]
-            pixels = self._keep_known(pixels, wanted)
-            images = self.image_processor.postprocess(pixels, output_type=output_type)
-        self.maybe_free_model_hooks()
-        return EarthPipelineOutput(images=images) if return_dict else (images,)  # type: ignore[return-value]
+    def _decoded(self, x: Tensor, wanted: Sequence[Conditions], height: int, width: int, output_type: str) -> Any:
+        """Images of latents, with the known pixels themselves in place of their reconstruction."""
+        pixels = self._keep_known(decode_tiled(self.vae, x).float()[..., :height, :width], wanted)
+        return self.image_processor.postprocess(pixels, output_type=output_type)
 
     @staticmethod
     def _weights(guidance: Guidance | None, guidance_scale: float | None) -> Guidance:

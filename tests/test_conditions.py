@@ -261,3 +261,25 @@ def test_uniform_guidance_leaves_the_coarser_image_alone(weight: float) -> None:
 def test_guidance_weights_have_a_range(name: str, value: Any) -> None:
     with pytest.raises(ArgumentError, match=rf"`guidance\.{name}` must be a number from 0 to 50"):
         Guidance(**{name: value})
+
+
+def test_coarser_conditions_show_the_same_ground() -> None:
+    mask = np.zeros((10, 9), np.uint8)
+    mask[:, 5:] = 1
+    known = np.full((10, 9, 3), 40, np.uint8)
+    keep = np.ones((10, 9), bool)
+    keep[5, 1] = False
+    box = Box("house", 4, 4, 4, 2, 45)
+    fine = Conditions(gsd=2.5, boxes=(box,), mask=mask, mask_classes=("a", "b"), known=known, known_mask=keep)
+    coarse = fine.replace(coarse=np.zeros((3, 3, 3), np.uint8)).coarser(10, 9)
+    coarse.check_size(3, 3)
+    assert coarse.gsd == 10 and coarse.coarse is None and coarse.boxes == (Box("house", 1, 1, 1, 0.5, 45),)
+    assert coarse.mask is not None and coarse.mask.tolist() == [[0, 1, 1]] * 3
+    assert coarse.known is not None and (coarse.known == 40).all()
+    assert coarse.known_mask is not None and np.argwhere(~coarse.known_mask).tolist() == [[1, 0]]
+    assert Conditions(text="a").coarser(8, 8).to_dict() == Conditions(text="a").to_dict()
+
+
+def test_refinements_take_no_weight_above_one_but_of_the_layout() -> None:
+    weights = Guidance(text=7, gsd=0.5, boxes=5, mask=0, date=0).of_refinement()
+    assert (weights.text, weights.gsd, weights.boxes, weights.mask, weights.date) == (1, 0.5, 5, 0, 0)

@@ -131,9 +131,9 @@ class Maker:
     def _generate(self, asked: Conditions, seed: int) -> NDArray[np.uint8]:
         height, width = self.config.size
 
-        def on_step(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if self.on_step is not None:
-                self.on_step((step + 1) / (self.config.steps or step + 1))
+                self.on_step((step + 1) / pipe.num_timesteps)
             return tensors
 
         with self._timed("model"):

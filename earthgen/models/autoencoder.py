@@ -148,6 +148,11 @@ class EarthAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         mean, std = self._statistics(z)
         return EncoderOutput(latent=(z - mean) / std)
 
+    def encode_colours(self, means: Tensor) -> Tensor:
+        """The first three channels of latents whose pixels average to these colours, (batch, 3, h, w) in [-1, 1]."""
+        mean, std = self._statistics(means)
+        return (mixed(means, COLOUR) - mean[:, :3]) / std[:, :3]
+
     @apply_forward_hook
     def decode(self, z: Tensor) -> DecoderOutput:
         """RGB images (batch, 3, height, width) of latents (batch, latent_channels, height / 4, width / 4)."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+
+from torch import Tensor
 
 from earthgen.conditions import Guidance
 from earthgen.models.conditioning import Conditioning
 
 
 def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple[float, Conditioning]]:
-    """Which evaluations guidance needs: the velocity is the sum of weight × evaluation.
+    """Which evaluations guidance needs, with their weights: `guided` brings them together. The last has all conditions.
 
     Conditions are added in order of their weights w₁ < w₂ < …, those of one weight together, after those of weight 1
     (Brooks et al. 2023, equation 3, for any number of conditions):
@@ -26,3 +29,23 @@ def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple
         kept = kept | {n for n, w in given.items() if w == weight}
         stages.append((weight, frozenset(kept)))
     return [(w, conditioning.keep(names)) for w, names in stages]
+
+
+_CALM = 0.1
+"""Squared norms of latents well below this, those of an even grey, count as none."""
+
+
+def guided(evaluations: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float | Tensor) -> Tensor:
+    """The velocity at latents `x` (batch, channels, h, w) and noise level `sigma`, 0 to 1, from weighted evaluations.
+
+    Their weighted sum, less what of it goes beyond the last of them along the clean latent that this foretells, at each
+    position for itself: that part of guidance makes nothing but contrast and saturation (Sadat et al. 2024, there over
+    whole images, which would not be local). So weights can be higher.
+    """
+    last = evaluations[-1][1]
+    if len(evaluations) == 1:
+        return last
+    beyond = sum(weight * v for weight, v in evaluations) - last
+    clean = x - sigma * last
+    along = (beyond * clean).sum(1, keepdim=True) / (clean.square().sum(1, keepdim=True) + _CALM)
+    return last + beyond - along * clean

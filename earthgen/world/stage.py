@@ -17,8 +17,7 @@ from torch import Tensor
 from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES, Guidance
 from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models import Conditioning, EarthAutoencoder
-from earthgen.models.autoencoder import COLOUR, mixed
-from earthgen.models.guidance import guidance_chain
+from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
@@ -206,7 +205,7 @@ class Stage:
         assert total is not None  # shares sum to 1
         if request.consistent and self.coarser is not None:
             # Where the colours come out is known, and so is the straight path to them. Not so of what is new here.
-            led = (x[:, :3] - colours(self._vae, fields.means / 127.5 - 1)) / sigma
+            led = (x[:, :3] - self._vae.encode_colours(fields.means / 127.5 - 1)) / sigma
             total[:, :3] = led + fields.free * (total[:, :3] - led) if fields.free.any() else led
         return total
 
@@ -215,15 +214,13 @@ class Stage:
         made: dict[tuple[bool, ...], Tensor] = {}
 
         def velocity(given: Conditioning) -> Tensor:
-            total: Tensor | None = None
+            parts = []
             for weight, one in guidance_chain(given, self._guidance):
                 name = tuple(one.present.flatten().tolist())
                 if name not in made:
                     made[name] = self.request.pipe.unet(x, 1000 * sigma, one).sample.float()
-                part = weight * made[name]
-                total = part if total is None else total + part
-            assert total is not None
-            return total
+                parts.append((weight, made[name]))
+            return guided(parts, x, sigma)
 
         without = velocity(conditioning)
         if not fields.layout_share.any():
@@ -340,13 +337,6 @@ class Stage:
             torch.from_numpy(found.share)[None],
             torch.from_numpy(found.free)[None],
         )
-
-
-def colours(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
-    """The first three channels of latents whose pixels have these mean colours, (batch, 3, h, w) in [-1, 1]."""
-    config = autoencoder.config
-    mean, std = config.latents_mean or (0.0,) * 3, config.latents_std or (1.0,) * 3
-    return (mixed(x, COLOUR) - x.new_tensor(mean[:3]).view(1, 3, 1, 1)) / x.new_tensor(std[:3]).view(1, 3, 1, 1)
 
 
 def levelled(pixels: Tensor, coarse: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from diffusers import (
 from diffusers.callbacks import PipelineCallback
 
 from earthgen import Box, Conditions
+from earthgen.conditions import LEAST_TOLD
 from earthgen.tiling import LATENT_TILE
 
 SMALL = {"height": 32, "width": 48, "num_inference_steps": 3}
@@ -336,3 +337,61 @@ def test_on_a_gpu(own_pipe: Any, offload: bool) -> None:
     assert np.abs(image - wanted).max() < 0.02
     if offload:
         assert {p.device.type for p in own_pipe.unet.parameters()} == {"cpu"}
+
+
+# Large images are refined from small ones
+
+
+def test_a_large_image_averages_to_the_small_one_it_was_refined_from(pipe: Any) -> None:
+    stages: list[Conditions] = []
+    denoise = pipe._denoise
+
+    def note(wanted: Any, *rest: Any) -> torch.Tensor:
+        stages.append(wanted[0])
+        return denoise(wanted, *rest)
+
+    pipe._denoise = note
+    asked = {"gsd": 10.0, "boxes": (Box("house", 30, 20, 12, 8, 30.0),)}
+    image = pipe("a river", height=70, width=66, base_side=16, num_inference_steps=3, generator=seeds(1)[0], **asked)
+    assert np.asarray(image.images[0]).shape == (70, 66, 3)
+    small, full = stages
+    assert small.gsd == 40 and small.coarse is None and small.boxes[0] == Box("house", 7.5, 5, 3, 2, 30.0)
+    assert full.gsd == 10 and full.coarse.shape == (18, 17, 3) and full.coarse_degradation == LEAST_TOLD
+    pixels = np.asarray(image.images[0], np.float64)[:68, :64].reshape(17, 4, 16, 4, 3).mean((1, 3))
+    # The detail of an untrained network is wild, and means change where pixels are cut off at black and white.
+    inside = (full.coarse[:17, :16] > 8) & (full.coarse[:17, :16] < 247)
+    assert np.median(np.abs(pixels - full.coarse[:17, :16])[inside]) < 1
+
+
+def test_a_cascade_is_counted_over_all_of_it_and_is_the_same_in_any_batch(pipe: Any) -> None:
+    steps: list[tuple[int, int]] = []
+
+    def look(pipeline: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        steps.append((step, pipeline.num_timesteps))
+        return tensors
+
+    size = {"height": 80, "width": 72, "base_side": 16, "output_type": "np"}
+    one = pipe("a river", generator=[seeds(5)[0]], num_inference_steps=5, callback_on_step_end=look, **size).images
+    assert steps == [(i, 7) for i in range(7)]  # 5, and 0.4 x 5 to refine
+    two = pipe(["a lake", "a river"], generator=[seeds(4)[0], seeds(5)[0]], num_inference_steps=5, **size).images
+    assert np.abs(two[1] - one[0]).max() < 2 / 255
+    at_once = pipe("a river", generator=[seeds(5)[0]], num_inference_steps=5, **(size | {"base_side": 0})).images
+    assert np.abs(at_once[0] - one[0]).mean() > 0.01
+
+
+def test_a_cascade_that_is_stopped_early_gives_the_small_image_enlarged(pipe: Any) -> None:
+    def stop(pipeline: Any, _step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        pipeline._interrupt = True
+        return tensors
+
+    size = {"height": 80, "width": 72, "base_side": 16, "num_inference_steps": 2, "output_type": "latent"}
+    latents = pipe("a river", generator=seeds(5)[0], callback_on_step_end=stop, **size).images
+    assert latents[:, :3].std() > 0 and not latents[:, 3:].any()
+
+
+def test_what_is_known_is_known_in_every_stage(pipe: Any) -> None:
+    known = np.random.default_rng(0).integers(0, 255, (70, 66, 3), np.uint8)
+    keep = np.zeros((70, 66), bool)
+    keep[:40] = True
+    result = pipe("a river", height=70, width=66, base_side=16, known=known, known_mask=keep, num_inference_steps=2)
+    assert np.array_equal(np.asarray(result.images[0])[:40], known[:40])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from earthgen.conditions import CONDITION_NAMES, Conditions, Guidance
 from earthgen.models import Conditioning
-from earthgen.models.guidance import guidance_chain
+from earthgen.models.guidance import guidance_chain, guided
 
 GUIDED = [f.name for f in fields(Guidance)]
 WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7]) | st.floats(0, 50)
@@ -59,6 +59,31 @@ def test_a_batch_takes_the_union_of_what_its_images_need() -> None:
     assert [w for w, _ in chain] == [-1, -1, 3]
     assert [names_of(c, 0) for _, c in chain] == [set(), {"text"}, {"text"}]
     assert [names_of(c, 1) for _, c in chain] == [set(), set(), {"gsd"}]
+
+
+@given(seed=st.integers(0, 2**20), weight=st.floats(1.1, 20), sigma=st.floats(0.05, 1))
+@settings(deadline=None, max_examples=30)
+def test_guidance_changes_what_an_image_shows_but_not_how_strongly(seed: int, weight: float, sigma: float) -> None:
+    x, without, full = torch.randn(3, 2, 8, 5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    clean = x - sigma * full
+    beyond = guided([(1 - weight, without), (weight, full)], x, sigma) - full
+    plain = (weight - 1) * (full - without)
+    along = (beyond * clean).sum(1) / clean.square().sum(1)
+    assert float(along.abs().mean()) < 0.15 * float(((plain * clean).sum(1) / clean.square().sum(1)).abs().mean())
+    # Where the clean latent is grey there is nothing to go along, and what lies across it is kept.
+    across = plain - (plain * clean).sum(1, keepdim=True) / clean.square().sum(1, keepdim=True) * clean
+    kept = beyond - (beyond * clean).sum(1, keepdim=True) / clean.square().sum(1, keepdim=True) * clean
+    assert torch.allclose(kept, across, atol=1e-9)
+    at_grey = guided([(1 - weight, without), (weight, full)], sigma * full, sigma) - full
+    assert torch.allclose(at_grey, plain)
+
+
+def test_guidance_is_local_to_a_position_and_nothing_with_a_weight_of_one() -> None:
+    x, without, full = torch.randn(3, 1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(guided([(1.0, full)], x, 0.5), full)
+    whole = guided([(-3.0, without), (4.0, full)], x, 0.5)
+    part = guided([(-3.0, without[..., 2:4]), (4.0, full[..., 2:4])], x[..., 2:4], 0.5)
+    assert torch.allclose(whole[..., 2:4], part, atol=1e-6)
 
 
 def counted(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[Conditioning]:
