@@ -247,7 +247,6 @@ def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: in
                 conditions=Conditions(text=prompt, **place),  # type: ignore[arg-type]
                 height=size,
                 width=size,
-                guidance_scale=2.5,
                 generator=generator,
             )
             images.append(np.asarray(result.images[0]))
