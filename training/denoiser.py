@@ -41,7 +41,7 @@ DROP_ALL = 0.1
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
     64: (0.6, {
-        "eurosat": 0.66, "ucmerced": 0.12, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03,
+        "eurosat": 0.6, "ucmerced": 0.18, "bluemarble": 0.12, "eurosat_scenes": 0.03, "oscd": 0.03,
         "naip": 0.01, "dubai": 0.03,
     }),
     128: (0.28, {
