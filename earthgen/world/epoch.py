@@ -9,6 +9,7 @@ under the same key of the cache.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,9 @@ from earthgen.world.stage import Request, Sampling, Stage
 
 Image = NDArray[np.uint8]
 
+_KEPT = 16
+"""Epochs, each with what its levels keep in memory."""
+
 
 @dataclass(eq=False)
 class Epochs:
@@ -46,13 +50,15 @@ class Epochs:
     """Of the layout."""
     weights: Any = None
     """Of the layout, for the key: what guidance it has."""
-    _made: dict[int, Epoch] = field(default_factory=dict)
+    _made: OrderedDict[int, Epoch] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __getitem__(self, number: int) -> Epoch:
         with self._lock:
             if number not in self._made:
                 self._made[number] = Epoch(self, number)
+                while len(self._made) > _KEPT:
+                    self._made.popitem(last=False)
             return self._made[number]
 
     def cache_of(self, key: str) -> Image | None:

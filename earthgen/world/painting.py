@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ class Painted(NamedTuple):
     share: Field
     """(h, w), how far the layout rules: 1 where it names something, linearly less around it, 0 from `REACH`."""
     free: Field
-    """(h, w), the part of each latent that is something of which no coarser level knows."""
+    """(h, w), the part of each latent whose colours are for this level to find: of things so small in the coarser one
+    (less than 16 px a side), if they count there at all, that it cannot say."""
 
 
 class Words:
@@ -48,11 +50,12 @@ class Words:
         self._found: dict[str, Field] = {}
         self._lock = threading.Lock()
 
-    def check(self, name: str) -> None:
+    def check(self, names: Iterable[str]) -> None:
         """Raise `ArgumentError` for a name of which the text encoder knows no part."""
         unknown = self._tokenizer.unk_token_id
-        if all(token == unknown for token in self._tokenizer(name, add_special_tokens=False)["input_ids"]):
-            raise ArgumentError("layout", "must have classes in words that the text encoder knows", name)
+        for name in sorted(names):
+            if all(token == unknown for token in self._tokenizer(name, add_special_tokens=False)["input_ids"]):
+                raise ArgumentError("layout", "must have classes in words that the text encoder knows", name)
 
     def __getitem__(self, name: str) -> Field:
         with self._lock:
@@ -83,7 +86,7 @@ def painted(layout: Layout, epoch: int, window: Window, words: Words, first: boo
         return None
 
     def new(least: int) -> bool:
-        return first or least > level - CASCADE_STEP
+        return first or least > level - 2 * CASCADE_STEP  # the coarser level has shown it by a few latents at most
 
     boxes = [(box_at(one, turn, wide), new(one.level)) for one, turn in objects if one.box is not None]
     areas = [(one, turn) for one, turn in objects if one.box is None]

@@ -204,7 +204,7 @@ class Stage:
             total = part if total is None else total + part
         assert total is not None  # shares sum to 1
         if request.consistent and self.coarser is not None:
-            # Where the colours come out is known, and so is the straight path to them. Not so of what is new here.
+            # Where the colours come out is known, and so is the straight path to them. Not so of what is small there.
             led = (x[:, :3] - self._vae.encode_colours(fields.means / 127.5 - 1)) / sigma
             total[:, :3] = led + fields.free * (total[:, :3] - led) if fields.free.any() else led
         return total

@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -74,22 +74,10 @@ _FORMAT = 4
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What provenance says of a world."""
-
-    model: str
-    model_sha256: str
-    scheduler: str
-    steps: int
-    guidance: Guidance
-    conditions: dict[str, Any]
-
-
 class World:
     """See the module. Made by `World.open`. May be asked from several threads, which take turns at the network."""
 
-    def __init__(self, epochs: Epochs, made: _Made) -> None:
+    def __init__(self, epochs: Epochs, made: Provenance) -> None:
         self._epochs, self._made = epochs, made
         self.request, self.base, self.cache, self.layout = epochs.request, epochs.base, epochs.cache, epochs.layout
         """What is asked, the coarse map, where tiles are kept, and the layout; None for none."""
@@ -146,8 +134,8 @@ class World:
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
                 there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
                 That of a layout is 2 unless given: `boxes` for objects that are boxes, `mask` for all others.
-            consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from. Where a level
-                is the first that knows of an object, the object has its own colours.
+            consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from. Not where an
+                object is that measures less than 16 px a side there: its colours are its own.
             tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
                 window and more for a single tile.
             halo: Latents that the network sees for each step around a tile and what it is decoded from
@@ -232,11 +220,18 @@ class World:
         words = None
         if laid is not None:
             words = Words(pipe.text_encoder, pipe.tokenizer)
-            for name in {one.text for one in laid.objects}.union(() if laid.mask is None else laid.mask.classes):
-                words.check(name)
+            words.check({one.text for one in laid.objects}.union(() if laid.mask is None else laid.mask.classes))
             about |= {"layout": {"sha256": laid.digest, "objects": len(laid.objects), "events": len(laid.events)}}
-        scheduler = f"{type(pipe.scheduler).__name__}, order {ORDER}"
-        made = _Made(name, sha, scheduler, max(counts.values()), weighing[last], what)
+        made = Provenance(
+            seed=seed,
+            conditions=what,
+            guidance=asdict(weighing[last]),
+            model=name,
+            model_sha256=sha,
+            version=__version__,
+            steps=max(counts.values()),
+            scheduler=f"{type(pipe.scheduler).__name__}, order {ORDER}",
+        )
         weights_of_layout = [[how.boxes, how.mask] for how in weighing.values()]
         epochs = Epochs(request, ground, first, last, sampling, cache, laid, words, weights_of_layout)
         return cls(epochs, made).at(asked.date)
@@ -385,19 +380,10 @@ class World:
 
     def provenance(self) -> Provenance:
         """What a file made of this world says of where it comes from."""
-        made, conditions = self._made, self._made.conditions
+        conditions = self._made.conditions
         if self.layout is not None and self.layout.events:
             conditions = conditions | {"shown": None if self.date is None else self.date.isoformat()}
-        return Provenance(
-            seed=self.request.seed,
-            conditions=conditions,
-            guidance=asdict(made.guidance),
-            model=made.model,
-            model_sha256=made.model_sha256,
-            version=__version__,
-            steps=made.steps,
-            scheduler=made.scheduler,
-        )
+        return replace(self._made, conditions=conditions, created=dt.datetime.now(dt.timezone.utc))
 
     def _check_depth(self, grid: Grid) -> None:
         middle = range(grid.height // 2, grid.height // 2 + 1), range(grid.width // 2, grid.width // 2 + 1)
