@@ -130,7 +130,8 @@ class Crowd:
         pick = random.Random(number)
         z = pick.choice((6, 8, 10))
         x, y = pick.randrange(2**z), pick.randrange(1, 2**z - ROWS)
-        async with httpx.AsyncClient(timeout=90, headers={"Earthgen-Client": str(number)}) as client:
+        headers = {"Earthgen-Client": str(number)}
+        async with httpx.AsyncClient(timeout=90, headers=headers, verify=False) as client:  # reads no certificates
             while time.monotonic() < until:
                 line = asyncio.Semaphore(CONCURRENT)
 
@@ -256,7 +257,7 @@ def main() -> None:
         found |= compared(crowd.seen, asked.sample, asked.model)
     shown = [Figure(what, found[name], aim) for name, (what, aim) in FIGURES.items() if found.get(name) is not None]
     report(shown, asked, record=found)
-    if asked.clients and (found["errors"] or found["changed"] or found["wrong"]):
+    if asked.clients and (found["errors"] or found["changed"] or found["wrong"] or not found["tiles"]):
         raise SystemExit(1)
 
 
