@@ -159,7 +159,7 @@ def test_a_view_exported_with_labels(visit: Any) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + 420, box["y"] + 250, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(3000)
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
@@ -177,7 +177,7 @@ def test_a_view_exported_with_labels(visit: Any) -> None:
     ids=["dark", "phone"],
 )
 def test_in_the_dark_and_on_a_phone(visit: Any, request: pytest.FixtureRequest) -> None:
-    page = visit.open("#at=3/20/30&steps=1")
+    page = visit.open("#at=2/0/0&steps=1")
     for name in ("Change", "Data set"):
         panel = panel_of(page, name)
         for part in ("Advanced", "Formats of the download", "What differs", "Layout of the objects"):
