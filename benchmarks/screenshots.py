@@ -81,15 +81,15 @@ def explore(page: Page, url: str) -> None:
     panel.locator(".eg-map.leaflet-container").wait_for()
     bar = panel.get_by_role("toolbar")
     bar.get_by_label("What the region should be").fill("a desert with dunes")
-    bar.get_by_role("button", name="Brush").click()
-    drag(page, panel.locator(".eg-map"), (0.32, 0.3), (0.4, 0.55), (0.58, 0.62), (0.7, 0.45))
+    bar.get_by_role("button", name="Box").click()
+    drag(page, panel.locator(".eg-map"), (0.35, 0.25), (0.7, 0.75))
     bar.get_by_role("button", name="Move").click()
     page.wait_for_timeout(1000)
     panel.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**regions=**")
     page.wait_for_timeout(500)
     sharp(page)
-    page.evaluate("window.scrollTo(0, 0)")
+    bar.evaluate("element => element.scrollIntoView({ block: 'end' })")
 
 
 def explore_closer(page: Page, url: str) -> None:
