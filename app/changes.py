@@ -269,7 +269,7 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
     about = dataclasses.replace(tasks.model, steps=asked.steps, guidance=GUIDANCE).about()
     told = conditions.to_dict() | ({} if plan.image is None else {"known": "an image"})
     provenance = Provenance(seed=plan.seed, conditions=told, **about)
-    paths = [job.folder / "before.png", job.folder / "after.png"]
+    paths = before, after = job.folder / "before.png", job.folder / "after.png"
     for number, (image, path) in enumerate(zip(images, paths, strict=True)):
         if plan.image is not None and number == own:
             write_bytes(path, encoded(image, {}, ".png"))  # an observation, which is not marked as synthetic
@@ -279,7 +279,8 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
     job.step(0.97)
     pair = ChangePair(
         f"seed-{plan.seed}",
-        *paths,
+        before,
+        after,
         *plan.size,
         bands_of(series),
         classes=series.classes,

@@ -91,12 +91,13 @@ class DatasetRequest(WorkRequest):
         if max(self.width, self.height) > settings.image_side or pixels > settings.dataset_pixels:
             rule = f"must be at most {settings.image_side} a side and {settings.dataset_pixels} in all images"
             raise ArgumentError("width, height", rule, f"{self.width} x {self.height}")
-        ground, rule = self.background if self.task == "segmentation" else None, {
+        ground = self.background if self.task == "segmentation" else None
+        objects = {
             "density": 1e6 * self.objects / (self.width * self.height),
             "length": self.length,
             "gap": DEFAULT_RULE.gap,
             "heading": (0.0, 0.0) if self.upright else None,
-        }  # fmt: skip
+        }
         laid_out = self.task in ("detection", "segmentation")
         return Config.from_dict(
             {
@@ -115,7 +116,7 @@ class DatasetRequest(WorkRequest):
                 },
                 "layout": {
                     "background": ground,
-                    "rules": {name: rule for name in self.classes if laid_out and name != ground},
+                    "rules": {name: objects for name in self.classes if laid_out and name != ground},
                 },
                 "filter": {"enabled": self.screened, "judge": str(settings.judge) if self.screened else None},
                 "guidance": parse.guidance(self.guidance) or Guidance(),

@@ -89,7 +89,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
                 height=forms.whole("height", tall),
                 formats=tuple(into or ()),
                 gsd=(between[0], between[-1]) if between else None,
-                region=forms.numbers("region", where, 4) or None,
+                region=forms.numbers("region", where, 4) or None,  # type: ignore[arg-type]
                 dates=None if days == (None, None) else days,
                 objects=mean,
                 length=(short, long),
