@@ -10,28 +10,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import html
-import io
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from PIL import Image as Picture
-from PIL.PngImagePlugin import PngInfo
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from earthgen import __version__
 from earthgen.app import labelled, places
+from earthgen.app.answers import png, summary, tiff, tile_headers
 from earthgen.app.engine import STATIC, Engine, client_of
 from earthgen.app.guard import Guard
 from earthgen.app.settings import Settings
@@ -39,7 +34,6 @@ from earthgen.app.tasks import ExportRequest, GenerateRequest, UpscaleRequest, e
 from earthgen.app.worker import BusyError
 from earthgen.app.worlds import View, chain
 from earthgen.errors import ArgumentError, EarthgenError
-from earthgen.output.provenance import GENERATED, MARK_TAG, SOURCE_TYPE_TAG, SYNTHETIC_MARK
 from earthgen.output.scene import Scene
 from earthgen.world.base import CREDIT
 from earthgen.world.projection import MAX_LATITUDE
@@ -180,7 +174,7 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
         if least < z and not engine.loading.done():
             found = await run_in_threadpool(worlds.ground, view, z, x, y)
             if found is not None and found.level >= least:
-                headers = _tile_headers(found.level, z) | {"Earthgen-Model": "loading"}
+                headers = tile_headers(found.level, z) | {"Earthgen-Model": "loading"}
                 return Response(await run_in_threadpool(png, found.image), media_type="image/png", headers=headers)
         shown, world = view.world(), await engine.world(view, request, deadline)
         found = await run_in_threadpool(worlds.preview, world, z, x, y)
@@ -194,7 +188,7 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
             image = await engine.ask((shown, (z, x, y)), partial(world.tile, z, x, y), request, deadline)
         else:
             image = found.image
-        headers = _tile_headers(z if found is None else found.level, z)
+        headers = tile_headers(z if found is None else found.level, z)
         if view.finer_than is None:
             headers |= {"Cache-Control": "private, max-age=86400", "ETag": f'"{tag}"'}
         return Response(await run_in_threadpool(png, image), media_type="image/png", headers=headers)
@@ -259,7 +253,7 @@ def _tile_routes(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/regions", status_code=201, responses=_BUSY, tags=["map"])
     async def regions(collection: dict[str, Any]) -> dict[str, str]:
-        """Keep a GeoJSON FeatureCollection: regions with a `prompt`, `date` or `cloud_cover`, objects with a `class`."""
+        """Keep a FeatureCollection: regions with a `prompt`, `date` or `cloud_cover`, objects with a `class`."""
         return {"id": await run_in_threadpool(worlds.regions.put, collection)}
 
     @app.get("/regions/{name}", responses=_BUSY, tags=["map"])
@@ -352,49 +346,6 @@ def _document(app: FastAPI) -> None:
                 rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
         template = (STATIC / "docs.html").read_text(encoding="utf-8")
         return HTMLResponse(template.replace("<!-- rows -->", "\n".join(rows)))
-
-
-def _tile_headers(level: int, z: int) -> dict[str, str]:
-    """What is told of the level that an answer is of."""
-    return {
-        "Earthgen-Preview": "true" if level < z else "false",
-        "Earthgen-Level": str(level),
-        "Cache-Control": "no-store",
-    }
-
-
-def png(image: Any) -> bytes:
-    """Pixels (height, width, 3), uint8, as PNG that says it is synthetic."""
-    marks = PngInfo()
-    marks.add_text(MARK_TAG, SYNTHETIC_MARK)
-    marks.add_text(SOURCE_TYPE_TAG, GENERATED)
-    buffer = io.BytesIO()
-    Picture.fromarray(image).save(buffer, "PNG", compress_level=1, pnginfo=marks)
-    return buffer.getvalue()
-
-
-def tiff(scene: Scene, folder: Path) -> bytes:
-    """A scene as a GeoTIFF, which lies in a folder meanwhile."""
-    with TemporaryDirectory(dir=folder) as inside:
-        path = Path(inside) / "earth.tif"
-        scene.write(path)
-        return path.read_bytes()
-
-
-def summary(band: Any) -> dict[str, Any]:
-    """Statistics of a band, uint8."""
-    counts, edges = np.histogram(band, bins=16, range=(0, 256))
-    low, middle, high = np.percentile(band, (2, 50, 98))
-    return {
-        "min": int(band.min()),
-        "max": int(band.max()),
-        "mean": float(band.mean()),
-        "std": float(band.std()),
-        "percentile_2": float(low),
-        "median": float(middle),
-        "percentile_98": float(high),
-        "histogram": [counts.tolist(), edges.tolist()],
-    }
 
 
 def run(settings: Settings) -> None:
