@@ -92,7 +92,7 @@ def pieces(pipe: Any, args: argparse.Namespace) -> list[Figure]:
         World.open(args.seed, pipe, cache=folder).tile(LEVEL, column, row)
     cell = TILE // LATENT
     # A latent covers what a pixel does two levels up; bicubic enlargement reads two more.
-    reach = (latents["widest"] - cell) // 2 + pipe.vae.receptive_field[0] + 2
+    reach = (latents["widest"] - cell) // 2 + pipe.vae.halo[0] + 2
     generated = (DEEP - LEVEL) // CASCADE_STEP + 1
 
     def needed(tile: tuple[int, int]) -> set[tuple[int, int, int]]:

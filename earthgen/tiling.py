@@ -64,7 +64,7 @@ def _device(autoencoder: EarthAutoencoder) -> torch.device:
 def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
     """Latents of RGB images (batch, 3, height, width) in [-1, 1] of any size divisible by its factor."""
     factor = autoencoder.spatial_factor
-    halo = autoencoder.receptive_field[0]
+    halo = autoencoder.halo[0]
 
     def window(rows: slice, columns: slice) -> Tensor:
         part = x[..., rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
@@ -76,7 +76,7 @@ def encode_tiled(autoencoder: EarthAutoencoder, x: Tensor) -> Tensor:
 
 def decode_tiled(autoencoder: EarthAutoencoder, z: Tensor) -> Tensor:
     """RGB images (batch, 3, height, width) of latents of any size."""
-    halo = autoencoder.receptive_field[1]
+    halo = autoencoder.halo[1]
 
     def window(rows: slice, columns: slice) -> Tensor:
         part = z[..., rows, columns].to(_device(autoencoder))

@@ -13,7 +13,7 @@ With `--init_from` and `--decoder_only` it goes on from trained weights, and cac
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +172,35 @@ def measure_latents(
     return torch.stack(means).mean(0).tolist(), torch.stack(deviations).mean(0).tolist()
 
 
+@torch.inference_mode()
+def measure_halo(
+    autoencoder: EarthAutoencoder, crops: Callable[[Step], Batch], seed: int, batches: int = 8
+) -> tuple[int, int]:
+    """How many latents around a tile it takes to code and to decode it as in the whole: see `EarthAutoencoder.halo`."""
+    autoencoder.register_to_config(halo=None)
+    factor, bounds = autoencoder.spatial_factor, autoencoder.receptive_field
+    needed = [0, 0]
+    for i in range(batches):
+        x = crops(Step(seed, 2_000_000 + i))["x"]
+        z = autoencoder.encode(x).latent
+        y = autoencoder.decode(z).sample
+        middle = z.shape[-1] // 2
+        for kind, (bound, tolerance) in enumerate(zip(bounds, (1e-3, 0.01 / 127.5), strict=True)):
+            for halo in range(min(bound, middle - 1), needed[kind] - 1, -1):
+                part = slice(middle - 1 - halo, middle + 1 + halo)
+                wide = slice(part.start * factor, part.stop * factor)
+                if kind == 0:
+                    error = autoencoder.encode(x[..., wide, wide]).latent[..., halo : halo + 2, halo : halo + 2]
+                    error = error - z[..., middle - 1 : middle + 1, middle - 1 : middle + 1]
+                else:
+                    inner, whole = (slice(factor * a, factor * (a + 2)) for a in (halo, middle - 1))
+                    error = autoencoder.decode(z[..., part, part]).sample[..., inner, inner] - y[..., whole, whole]
+                if float(error.abs().max()) > tolerance:
+                    needed[kind] = halo + 1
+                    break
+    return min(needed[0], bounds[0]), min(needed[1], bounds[1])
+
+
 def validator(tests: dict[str, Reader], count: int = 24):  # type: ignore[no-untyped-def]
     """Reconstruct the same held-out crops each time: a sheet of originals above reconstructions, PSNR a set."""
 
@@ -242,6 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.decoder_only:
         mean, std = measure_latents(autoencoder, crops, args.seed)
         autoencoder.register_to_config(latents_mean=mean, latents_std=std)
+    autoencoder.register_to_config(halo=measure_halo(autoencoder, crops, args.seed))
     export(autoencoder, args.output_dir / "autoencoder")
 
 

@@ -36,13 +36,14 @@ from earthgen.data.mixture import readers
 from earthgen.errors import DataError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models import EarthAutoencoder
+from earthgen.pipelines.earth import BASE_SIDE
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor
 
 RECORDS: dict[int, dict[str, int]] = {
     64: {
-        "eurosat": 42_000, "ucmerced": 6_000, "bluemarble": 9_000, "eurosat_scenes": 3_000, "oscd": 2_000,
-        "naip": 400, "dubai": 1_000,
+        "eurosat": 42_000, "ucmerced": 14_000, "bluemarble": 9_000, "eurosat_scenes": 4_000, "oscd": 3_000,
+        "naip": 600, "dubai": 2_000,
     },
     128: {"eurosat_scenes": 5_000, "ucmerced": 7_000, "bluemarble": 5_000, "oscd": 2_500, "naip": 300, "dubai": 1_500},
     256: {"eurosat_scenes": 1_000, "ucmerced": 2_500, "bluemarble": 2_000, "oscd": 1_200, "naip": 150, "dubai": 700},
@@ -76,15 +77,15 @@ def enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def view(name: str, sample: Sample, size: int, rng: np.random.Generator, relief: Elevation | None) -> View:
     """A random view of one image, `size` pixels a side. `relief` lets captions speak of mountains and coasts."""
     room = min(sample.image.shape[:2]) / size
-    # Mostly the finest resolution or the whole image, which show most detail and most structure; else between.
-    kind = rng.random()
-    scale = (
-        1.0
-        if kind < 0.5
-        else min(room, 8.0)
-        if kind < 0.75
-        else float(np.exp(rng.uniform(0, math.log(min(room, 8.0)))))
-    )
+    # Mostly the finest resolution or the whole image, which show most detail and most structure; else between. The
+    # smallest images are what a cascade starts from, and what it starts with is the structure.
+    kind, finest = rng.random(), 0.25 if size <= BASE_SIDE else 0.5
+    if kind < finest:
+        scale = 1.0
+    elif kind < 0.75:
+        scale = min(room, 8.0)
+    else:
+        scale = float(np.exp(rng.uniform(0, math.log(min(room, 8.0)))))
     sample = draw(sample, rng, size, gsd_scale=scale)
     if name in CLOUDY_SOURCES:
         cover = 0.0

@@ -138,7 +138,7 @@ class Stage:
         self._grid = int(request.pipe.unet.grid)
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         channels = int(self._vae.config.latent_channels)
-        rim = ceil(2 * self._vae.receptive_field[1] / self._grid) * self._grid // 2
+        rim = ceil(2 * self._vae.halo[1] / self._grid) * self._grid // 2
         # All steps at once, and as much around a tile as it is decoded from: a tile's pixels need no other tile.
         rule = Exact(request.tile, request.halo, self._grid, steps_at_once=len(sampling.sigmas) - 1, rim=rim)
 
@@ -161,7 +161,7 @@ class Stage:
     def below(self, window: Window) -> Window:
         """Which pixels of the coarser level are read for a window of this level, of whole latents."""
         rows, columns = window.latents()
-        halo = self._vae.receptive_field[0] + _BICUBIC + (KNOWN_REACH if self._knows else 0)
+        halo = self._vae.halo[0] + _BICUBIC + (KNOWN_REACH if self._knows else 0)
         return Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
 
     @torch.inference_mode()
@@ -302,7 +302,7 @@ class Stage:
         """Latents of the coarser image brought to this level, and that image."""
         if self.coarser is None:
             return torch.zeros(int(self._vae.config.latent_channels), 1, 1), torch.zeros(3, 1, 1)
-        halo = self._vae.receptive_field[0] + _BICUBIC
+        halo = self._vae.halo[0] + _BICUBIC
         # A latent covers 4 px, as a pixel two levels up does.
         window = Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
         image = self.request.known.blended(self.coarser, window)
@@ -315,7 +315,7 @@ class Stage:
         channels = int(self._vae.config.latent_channels)
         if not self._knows:
             return torch.zeros(channels, 1, 1), torch.zeros(1, 1, 1)
-        halo = self._vae.receptive_field[0]
+        halo = self._vae.halo[0]
         window = Window(self.level, *(LATENT * n for n in (rows.start, columns.start, len(rows), len(columns)))).grown(
             LATENT * halo
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earthgen.models import EarthAutoencoder
 from earthgen.models.autoencoder import RGB, mixed, spread
-from earthgen.training.autoencoder import contrast_loss
+from earthgen.training.autoencoder import contrast_loss, measure_halo
 
 
 def across_and_within(x: Tensor) -> float:
@@ -51,3 +51,27 @@ def test_the_contrast_loss_sees_cells_and_blur_but_not_colour() -> None:
     assert abs(half - 0.6931) < 1e-3
     cells = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.3
     assert float(contrast_loss(x + F.interpolate(cells, scale_factor=4), x, 4)) > 0.2
+
+
+def test_the_measured_halo_is_as_wide_as_what_a_tile_needs_and_no_wider() -> None:
+    torch.manual_seed(0)
+    model = EarthAutoencoder(5, (8, 16), (1, 2), (1, 2)).eval().requires_grad_(False)
+    for p in model.parameters():  # blocks start as the identity, which reaches nowhere
+        p.data += 0.1 * torch.randn(p.shape)
+    x = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+    def crops(_step: object) -> dict[str, Tensor]:
+        return {"x": x}
+
+    coded, decoded = measure_halo(model, crops, 0, batches=1)
+    assert model.halo == model.receptive_field  # until it is written into the config
+    z = model.encode(x).latent
+    y = model.decode(z).sample
+
+    def error(halo: int) -> float:
+        part = slice(15 - halo, 17 + halo)
+        inner = slice(4 * halo, 4 * halo + 8)
+        return float((model.decode(z[..., part, part]).sample[..., inner, inner] - y[..., 60:68, 60:68]).abs().max())
+
+    assert error(decoded) <= 0.01 / 127.5 < error(decoded - 1)
+    assert coded <= model.receptive_field[0]

@@ -28,6 +28,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 def test_the_autoencoder_run_leaves_weights_statistics_a_sheet_and_metrics(autoencoder_run: Path) -> None:
     model = EarthAutoencoder.from_pretrained(autoencoder_run / "autoencoder")
     assert len(model.config.latents_mean) == 4 and min(model.config.latents_std) > 0
+    assert all(1 <= here <= bound for here, bound in zip(model.halo, model.receptive_field, strict=True))
     assert Image.open(autoencoder_run / "sample-2.png").size[0] > 64
     lines = [json.loads(x) for x in (autoencoder_run / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines] == [1, 2, 3] and all(np.isfinite(x["l1"]) for x in lines)
