@@ -77,15 +77,13 @@ class Job:
         self._breathe()
 
     def preview(self, image: Path) -> None:
-        """Show an image, a PNG, while the work goes on and after it; of many the last dozen."""
+        """Show an image, a PNG, from now on, also when the work is given up; of many the first dozen."""
         kept = self.folder / _PREVIEWS / image.name
-        if kept in self._previews:
+        if kept in self._previews or len(self._previews) == _PREVIEWS_KEPT:
             return
         kept.parent.mkdir(exist_ok=True)
         link(image, kept)
         self._previews.append(kept)
-        for old in self._previews[:-_PREVIEWS_KEPT]:
-            old.unlink(missing_ok=True)
 
     def pack(self, folder: Path, name: str) -> None:
         """Put the files of a folder into a zip among the results."""
@@ -120,13 +118,21 @@ class Job:
         self.end(state)
 
     def end(self, state: State) -> None:
-        """Note how the work ended, in the folder too."""
+        """Note how the work ended, in the folder too. Previews stay in any case: somebody looks at them."""
         self._seconds = time.monotonic() - self._started if self._started is not None else 0.0
         del self._work
         if state != "done":
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for path in self.folder.glob("*"):
+                if path.name == _PREVIEWS:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()  # where nothing stays
         self.state = state
-        if state == "done":
+        if self.folder.exists():
             with suppress(OSError):
                 write_text(self.folder / _RECORD, json.dumps(self.record()))
 
@@ -159,7 +165,7 @@ def files_in(folder: Path, name: str) -> list[dict[str, Any]]:
     """The results of a job: name, type, size and where they are fetched, relative to the server's root."""
     found = []
     for p in sorted(path for path in folder.glob("*") if path.suffix in _TYPES and path.name != _RECORD):
-        with suppress(FileNotFoundError):  # a preview that made room
+        with suppress(FileNotFoundError):  # somebody forgot the job meanwhile
             url = f"jobs/{name}/files/{p.name}"
             found.append({"name": p.name, "type": _TYPES[p.suffix], "bytes": p.stat().st_size, "url": url})
     return found
@@ -202,7 +208,7 @@ class Jobs:
         return record
 
     def cancel(self, name: str) -> dict[str, Any]:
-        """Give a job up, or forget one that is done. Raises `KeyError` for one that is not known."""
+        """Give a job up, or forget one that has ended. Raises `KeyError` for one that is not known."""
         record = self.record(name)
         with self._lock:
             job = self._jobs.get(name)
@@ -210,7 +216,7 @@ class Jobs:
             job.cancel()
         elif job is not None and self.worker.withdraw(job):
             job.end("cancelled")
-        elif record["state"] == "done":
+        elif record["state"] not in ("waiting", "running"):
             shutil.rmtree(self._folder(name), ignore_errors=True)
             with self._lock:
                 self._jobs.pop(name, None)

@@ -41,7 +41,7 @@
           make("div", { class: "eg-job" }, make("strong", {}, title(record)), make("span", { class: "eg-words" }),
             active ? make("progress", { max: 1, "aria-label": "Progress" }) : null,
             again ? make("button", { type: "button", onclick: () => goOn(id, record) }, "Go on") : null,
-            make("button", { type: "button", onclick: () => remove(id, active) }, active ? "Cancel" : "Remove")),
+            make("button", { type: "button", onclick: (event) => { event.target.disabled = true; remove(id, active); } }, active ? "Cancel" : "Remove")),
           make("div", { class: "eg-thumbs" }),
           make("div", { class: "eg-links" }, ...files.map((f) => (f.type === "text/html"
             ? make("a", { href: f.url, target: "_blank", rel: "noopener" }, "What is in it")
@@ -66,20 +66,26 @@
     }
 
     async function remove(id, active) {
-      try { records.set(id, await eg.json(`jobs/${id}`, { method: "DELETE" })); } catch { /* it is gone already */ }
-      if (active) { draw(id); poll(); return; }
+      if (!active) forget(id); // first, as its pictures go
+      const answer = await eg.json(`jobs/${id}`, { method: "DELETE" }).catch(() => null); // null: it is gone already
+      if (active && answer) records.set(id, answer);
+      if (active) { draw(id); poll(); }
+    }
+
+    function forget(id) {
       ids = ids.filter((other) => other !== id);
       records.delete(id);
       rows.get(id)?.remove();
       rows.delete(id);
       write(ids);
+      panel.classList.toggle("eg-none", !ids.length);
     }
 
     async function look(id) {
       const before = records.get(id)?.state;
       let record;
       try { record = await eg.json(`jobs/${id}`); } catch (error) {
-        if (error.detail) { ids = ids.filter((other) => other !== id); rows.get(id)?.remove(); rows.delete(id); records.delete(id); write(ids); }
+        if (error.detail) forget(id);
         return;
       }
       records.set(id, record);

@@ -95,7 +95,7 @@ def test_two_thousand_malformed_requests(settings: Any, pipe: Any, routes: Any, 
                     content=body if isinstance(body, (bytes, str)) else None,
                 )
                 late = time.monotonic() - start > PATIENCE
-                if late or answer.status_code >= 500 and not int(answer.headers.get("retry-after", 0)):
+                if late or (answer.status_code >= 500 and not int(answer.headers.get("retry-after", 0))):
                     bad.append((given, answer.status_code, answer.text[:200]))
 
             with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing can be wrong with a free text

@@ -72,7 +72,10 @@ def test_a_cancelled_one_is_gone_on_with(client: Any, finish: Any, settings: Set
         time.sleep(0.01)
     client.delete(f"/jobs/{started['id']}")
     stopped = finish(client, started)
-    assert stopped["state"] == "cancelled" and stopped["previews"] == []
+    assert stopped["state"] == "cancelled" and stopped["files"] == []
+    assert client.get("/" + stopped["previews"][0]["url"]).status_code == 200
+    client.delete(f"/jobs/{started['id']}")
+    assert client.get("/" + stopped["previews"][0]["url"]).status_code == 404
     (folder,) = (settings.folder / "datasets").iterdir()
     kept = {path.name: path.stat().st_mtime_ns for path in (folder / "source" / "images").iterdir()}
     assert kept
