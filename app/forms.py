@@ -27,7 +27,7 @@ _SEASONS = {"spring": (4, 15), "summer": (7, 15), "autumn": (10, 15), "winter": 
 _SOUTH = {"spring": "autumn", "summer": "winter", "autumn": "spring", "winter": "summer"}
 _SEASON_YEAR = 2024
 _shapes: TypeAdapter[tuple[Shape, ...]] = TypeAdapter(Shapes)
-WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "coarse")
+WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask", "coarse")
 IMAGE_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask")
 _SAMPLES = [
     "a river through farmland",
@@ -94,7 +94,7 @@ def when_fields() -> tuple[gr.Textbox, gr.Dropdown, gr.Slider]:
 
 def weight_fields(names: tuple[str, ...], default: float) -> list[gr.Slider]:
     """How strongly each condition pulls."""
-    words = {"gsd": "resolution", "coarse": "coarser level", "mask": "painted classes"}
+    words = {"gsd": "resolution", "coarse": "coarser level", "boxes": "objects", "mask": "painted classes"}
     with gr.Accordion("Guidance of each condition", open=False), gr.Row():
         return [
             gr.Slider(0, 10, 1.0 if n == "coarse" else default, step=0.5, label=words.get(n, n), min_width=120)
