@@ -18,6 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 from conftest import tiny_pipeline  # the same components as the pipelines' tests
 
+from earthgen.app.jobs import Job
 from earthgen.app.settings import Settings
 
 PATIENCE = 60_000
@@ -75,6 +76,21 @@ def finish() -> Callable[[Any, dict[str, Any]], dict[str, Any]]:
     return wait
 
 
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until it is set no work gets further than a fifth of its way, however fast the machine is."""
+    go, step = threading.Event(), Job.step
+
+    def slow(self: Job, progress: float) -> None:
+        while progress > 0.2 and not self._cancelled.is_set() and not go.wait(0.02):
+            pass
+        step(self, progress)
+
+    monkeypatch.setattr(Job, "step", slow)
+    yield go
+    go.set()
+
+
 class Server:
     """A server that really listens, in a thread."""
 
@@ -129,17 +145,22 @@ class Visit:
 
     def __init__(self, browser: Any, server: Server, **options: Any) -> None:
         self.server, self.wrong = server, []
+        self.events: set[Any] = set()
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.page.on("console", lambda m: m.type in ("error", "warning") and self.wrong.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("request", self._asked)
+        self.page.on("requestfinished", lambda r: self.events.discard(r))
+        self.page.on("requestfailed", lambda r: self.events.discard(r))
         self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status} {r.url}"))
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith((self.server.url + "/", "data:", "blob:")):
             self.wrong.append(f"asked for {request.url}")
+        if "/queue/" in request.url:
+            self.events.add(request)
 
     def open(self, link: str = "") -> Any:
         self.page.goto(f"{self.server.url}/{link}")
@@ -150,6 +171,14 @@ class Visit:
     def sharp(self) -> None:
         """Wait until no tile is a preview any more."""
         self.page.wait_for_function("document.querySelector('.eg-map').dataset.left === '0'", timeout=PATIENCE)
+
+    def settled(self) -> None:
+        """Wait until the server has taken what was done on the page: no event of Gradio is on its way."""
+        self.page.wait_for_timeout(300)  # an event leaves the browser, with its own delay
+        end = time.monotonic() + PATIENCE / 1000
+        while self.events:
+            assert time.monotonic() < end, "events that never end"
+            self.page.wait_for_timeout(50)
 
     def tab(self, name: str) -> Any:
         self.page.get_by_role("tab", name=name).click()

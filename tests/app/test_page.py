@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def test_drawing_regions_by_click(visit: Any) -> None:
     place = page.locator(".eg-map").first
     bar = page.get_by_role("toolbar").first
     bar.get_by_role("button", name="Box").click()
+    chosen, other = (
+        bar.get_by_role("button", name=name).evaluate("button => getComputedStyle(button).backgroundColor")
+        for name in ("Box", "Move")
+    )
+    assert chosen != other  # one sees which tool it is
     drag(place, (0.3, 0.3), (0.5, 0.5))
     bar.get_by_role("button", name="Polygon").click()
     for x, y in ((0.6, 0.3), (0.8, 0.3), (0.7, 0.5)):
@@ -77,7 +83,7 @@ def test_drawing_regions_by_click(visit: Any) -> None:
     page.get_by_label("Angle of shape 1").press("Tab")
     page.get_by_label("Remove shape 2").click()
     assert shapes.count() == 2
-    page.wait_for_timeout(500)
+    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
@@ -95,7 +101,7 @@ def test_drawing_an_object_by_click(visit: Any) -> None:
     bar.get_by_role("button", name="Box").click()
     drag(page.locator(".eg-map").first, (0.3, 0.3), (0.5, 0.5))
     assert page.get_by_text("object, box").is_visible()
-    page.wait_for_timeout(500)
+    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
@@ -222,7 +228,7 @@ def test_generating_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None
     bar = panel.get_by_role("toolbar")
     bar.get_by_role("button", name="Box").click()
     drag(panel.locator(".eg-map"), (0.45, 0.45), (0.55, 0.55))
-    page.wait_for_timeout(500)
+    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     page.locator(".eg-jobs li").first.wait_for()
     page.reload()
@@ -234,7 +240,7 @@ def test_generating_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None
     assert "building" in item.text()
 
 
-def test_generating_by_key_and_cancelling(visit: Any) -> None:
+def test_generating_by_key_and_cancelling(visit: Any, go: threading.Event) -> None:
     page = visit.open("#at=2/0/0")
     page.get_by_role("tab", name="Explore").focus()
     page.keyboard.press("ArrowRight")
@@ -257,7 +263,7 @@ def test_inpainting(visit: Any, tmp_path: Path) -> None:
     panel.get_by_role("button", name="Paint anew").click()
     drag(panel.locator(".eg-map"), (0.5, 0.5), (0.52, 0.5))
     assert panel.get_by_text("made anew").is_visible()
-    page.wait_for_timeout(500)
+    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     row = visit.done()
     link = row.get_by_role("link", name=re.compile("json$")).get_attribute("href")

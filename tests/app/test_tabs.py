@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_a_change_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None:
         page.mouse.move(x + dx + 60, y + 30, steps=4)
         page.mouse.up()
     assert panel.locator(".eg-shapes").get_by_role("listitem").count() == 2
-    page.wait_for_timeout(500)
+    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     page.locator(".eg-jobs li").first.wait_for()
     page.reload()
@@ -97,7 +98,7 @@ def test_a_change_by_key_of_an_uploaded_image(visit: Any, tmp_path: Path) -> Non
     panel.get_by_text("96 × 96 px").wait_for()
     panel.get_by_label("Remove", exact=True).press("Space")
     panel.get_by_label("Events", exact=True).focus()
-    page.wait_for_timeout(500)
+    visit.settled()
     page.keyboard.press("Enter")
     visit.done()
     result = panel.get_by_label("The change", exact=True)
@@ -106,21 +107,22 @@ def test_a_change_by_key_of_an_uploaded_image(visit: Any, tmp_path: Path) -> Non
     assert "is gone" in result.get_by_label("What happened").inner_text()
 
 
-def test_a_data_set_watched_cancelled_and_gone_on_with(visit: Any) -> None:
+def test_a_data_set_watched_cancelled_and_gone_on_with(visit: Any, go: threading.Event) -> None:
     page = visit.open("#at=2/0/0")
     panel = panel_of(page, "Data set")
     quick(panel)
-    panel.get_by_label("number input for Steps").fill("30")
-    panel.get_by_label("number input for Steps").press("Tab")
-    panel.get_by_label(re.compile("^Images, up to")).fill("4")
-    page.wait_for_timeout(500)
+    panel.get_by_label(re.compile("^Images, up to")).fill("16")
+    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     row = page.locator(".eg-jobs li").first
     row.get_by_role("img").first.wait_for()
     row.get_by_role("button", name="Cancel").focus()
-    page.wait_for_timeout(1000)  # of polls, which leave the focus where it is
+    for _ in range(2):  # polls, which leave the focus where it is
+        with page.expect_response(re.compile("/jobs/[0-9a-f]{32}$")):
+            pass
     page.keyboard.press("Enter")
     row.and_(page.locator("[data-state=cancelled]")).wait_for()
+    go.set()
     row.get_by_role("button", name="Go on").press("Enter")
     row = visit.done()
     row.get_by_role("img").nth(3).wait_for()
@@ -154,12 +156,15 @@ def test_a_view_exported_with_labels(visit: Any) -> None:
     page = visit.open("#at=6/46.5/8&steps=1")
     bar = page.get_by_role("toolbar").first
     bar.get_by_role("button", name="Box").click()
-    box = page.locator(".eg-map").first.bounding_box()
+    place = page.locator(".eg-map").first
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
     page.mouse.move(box["x"] + 300, box["y"] + 150)
     page.mouse.down()
     page.mouse.move(box["x"] + 420, box["y"] + 250, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(3000)
+    assert page.locator(".eg-shapes").first.get_by_role("listitem").count() == 1
+    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
