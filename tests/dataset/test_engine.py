@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from earthgen import labels, weights
 from earthgen.conditions import Conditions
@@ -372,6 +374,7 @@ class TestKilled:
 
     def run(self, config: Config, folder: Path, *, seconds: float | None = None, operation: int | None = None) -> bool:
         """Make the data set in another process that is killed in time, or at its n-th file operation; True if whole."""
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed child would keep for ever
         pid = os.fork()
         if pid == 0:
             try:
