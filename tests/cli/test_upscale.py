@@ -45,7 +45,7 @@ def loaded(tiny_model: Path) -> models.Model:
 def upscale(run, loaded: models.Model, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     """The command with two steps of a model that is loaded but once."""
 
-    def load(name: str, folder: Path, device: str, steps: int | None, guidance: Guidance, steps_bar: bool) -> Any:
+    def load(_name: str, _folder: Path, _device: str, steps: int | None, guidance: Guidance, **_: Any) -> Any:
         return replace(loaded, steps=steps or 2, guidance=guidance)
 
     monkeypatch.setattr(models, "load", load)
