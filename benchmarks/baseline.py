@@ -39,6 +39,7 @@ from earthgen.metrics.network import to_tensor
 from earthgen.metrics.real import LabelledImages, labelled_images
 from earthgen.metrics.report import figures as of_evaluation
 from earthgen.output.atomic import atomic_path
+from earthgen.precision import mixed_precision
 
 SIDE, BATCH, WARM_UP, KEEP_EVERY = 64, 16, 500, 120.0
 KINDS = {"class": "class-conditional", "unconditional": "unconditional"}
@@ -118,7 +119,7 @@ class Training:
                 noise = torch.from_numpy(rng.standard_normal(x.shape, np.float32))
                 levels = torch.from_numpy(rng.integers(0, 1000, BATCH))
                 given = {"class_labels": torch.from_numpy(labels)} if self.model.config.num_class_embeds else {}
-                with torch.autocast("cpu", torch.bfloat16):
+                with mixed_precision():
                     told = self.model(noising.add_noise(x, noise, levels), levels, **given).sample
                 loss = F.mse_loss(told.float(), noise)
                 rate = min(1.0, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * self.seconds / total))
@@ -154,7 +155,7 @@ def generator(model: UNet2DModel, classes: tuple[str, ...], steps: int) -> Calla
         labels = torch.tensor([numbers[c.text or ""] for c in conditions])
         given = {"class_labels": labels} if model.config.num_class_embeds else {}
         for level in scheduler.timesteps:
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 told = model(x, level, **given).sample
             x = scheduler.step(told.float(), level, x).prev_sample
         return ((x.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).to(torch.uint8).numpy()

@@ -45,7 +45,7 @@ from earthgen.metrics.spectrum import octave_ratio, spectrum_error
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.output.sheet import contact_sheet
 from earthgen.pipelines import EarthCascadePipeline, Stage
-from earthgen.pipelines.folders import default_dtype
+from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
 from earthgen.world.noise import noise_field
 
@@ -69,7 +69,7 @@ def load(args: argparse.Namespace) -> EarthCascadePipeline:
     if args.unet is None:
         pipe = EarthCascadePipeline.from_pretrained(args.model)
     else:
-        dtype = default_dtype()
+        dtype = native_dtype()
         unet = EarthUNet.from_pretrained(args.unet, torch_dtype=dtype).eval()
         vae = EarthAutoencoder.from_pretrained(args.vae, torch_dtype=dtype).eval()
         pipe = EarthCascadePipeline(unet, vae, *load_text_encoder(dtype), FlowMatchEulerDiscreteScheduler())

@@ -27,6 +27,7 @@ from earthgen.metrics.distances import frechet_distance
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.output.sheet import contact_sheet
 from earthgen.pipelines import EarthPipeline
+from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
 from earthgen.training import denoiser, latents
 from earthgen.training.autoencoder import to_images, to_tensor
@@ -123,7 +124,7 @@ def main() -> None:
         unet = EarthUNet.from_pretrained(work / "unet").eval()
         pipe = EarthPipeline(unet, autoencoder, *load_text_encoder(), FlowMatchEulerDiscreteScheduler())
         pipe.set_progress_bar_config(disable=True)
-        pipe.unet.to(torch.bfloat16)
+        pipe.unet.to(native_dtype())
         labels = [s.facts.label for s in samples]
         for guidance in (1.0, 2.5):
             made = generate(pipe, labels, [(s.lat, s.lon) for s in samples], guidance)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from earthgen.models import PRESETS, EarthUNet
+from earthgen.precision import mixed_precision
 from earthgen.training.common import Step
 from earthgen.training.denoiser import LatentBatches, flow_matching_loss
 
@@ -33,7 +34,7 @@ def losses(unet: EarthUNet, batches: LatentBatches, args: argparse.Namespace) ->
     found = []
     for k in range(args.batches):
         step = Step(args.seed, k)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             figures = flow_matching_loss(unet, batches(step), step)[1]
         found.append([figures[kind] for kind in KINDS])
     return np.array(found)

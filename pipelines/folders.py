@@ -12,6 +12,7 @@ import torch
 
 from earthgen.errors import WeightsError
 from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
 from earthgen.weights import check, check_safetensors, resolve, write_sums
 
@@ -23,14 +24,6 @@ SHIMS = {
 }
 """Files that tell diffusers' loader where our classes are: it runs code that lies in the folder, when the user lets it
 (`trust_remote_code=True`), and imports no package because a folder names it."""
-
-
-def default_dtype() -> torch.dtype:
-    """bfloat16 where the machine computes with it, which is about twice as fast; else float32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16
-    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def checked(name_or_path: str | os.PathLike[str]) -> Path:
@@ -54,7 +47,7 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     if unknown:
         raise TypeError(f"from_pretrained() got unexpected arguments {sorted(unknown)}")
     folder = checked(name_or_path)
-    dtype = torch_dtype or default_dtype()
+    dtype = torch_dtype or native_dtype()
     index = json.loads((folder / INDEX).read_text())
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("vae", EarthAutoencoder)):

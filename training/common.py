@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from earthgen.errors import ArgumentError, DataError
+from earthgen.precision import native_dtype
 from earthgen.training.muon import Muon
 
 log = logging.getLogger("earthgen.training")
@@ -57,7 +58,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--adam_beta2", type=float, default=0.99)
     add("--adam_weight_decay", type=float, default=0.0)
     add("--max_grad_norm", type=float, default=1.0)
-    add("--mixed_precision", choices=["no", "bf16"], default="bf16")
+    native = "bf16" if native_dtype() == torch.bfloat16 else "no"
+    add("--mixed_precision", choices=["no", "bf16"], default=native, help="default: bf16 where the machine computes so")
     add("--ema_decay", type=float, default=0.999, help="the exported weights are this running mean")
     add("--checkpointing_steps", type=int, default=1000)
     add("--checkpoints_total_limit", type=int, default=2)

@@ -37,6 +37,7 @@ from earthgen.errors import DataError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models import EarthAutoencoder
 from earthgen.pipelines.earth import BASE_SIDE
+from earthgen.precision import native_dtype
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor
 
@@ -246,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16).eval()
+    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=native_dtype()).eval()
     autoencoder.to(memory_format=torch.channels_last)
     # A few large images are kept in memory: reading a whole one for each crop of it takes longer than coding it.
     sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", args.sets).items()}

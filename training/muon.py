@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from earthgen.precision import native_dtype
+
 MOMENTUM = 0.95
 ITERATIONS = 5
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """`matrix` (rows, columns) with its singular values brought to between 0.7 and 1.2, in bfloat16.
+    """`matrix` (rows, columns) with its singular values brought to between 0.7 and 1.2, in the machine's own precision.
 
     By the odd polynomial of degree five whose coefficients Jordan et al. chose to raise small values fastest.
     """
-    x = matrix.bfloat16()
+    x = matrix.to(native_dtype())
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)

@@ -22,6 +22,7 @@ from earthgen.dataset.verify_data import Objects, Pictures, objects_of, random_c
 from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledImage
 from earthgen.metrics.network import fit, load_weights, save_weights, to_tensor
+from earthgen.precision import mixed_precision
 
 DISTINCT = 0.6
 """Intersection over union from which two detections of a class are one."""
@@ -219,7 +220,7 @@ def _network(classes: int, config: DetectorConfig) -> Any:
 def _fitted(network: Any, windows: _Windows, config: DetectorConfig, progress: str | None) -> Any:
     def loss(generator: np.random.Generator) -> Tensor:
         x, targets = windows.batch(generator)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device.type):
             value: Tensor = network(pixel_values=x, labels=targets).loss
         return value
 

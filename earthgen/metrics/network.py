@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from earthgen.errors import ArgumentError, WeightsError
 from earthgen.output.atomic import atomic_path, write_text
+from earthgen.precision import mixed_precision
 
 Images = NDArray[np.uint8]
 """RGB images of one size, (number, height, width, 3)."""
@@ -190,7 +191,7 @@ def fit_network(
 
     def value(generator: np.random.Generator) -> Tensor:
         x, y = batch(generator)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device.type):
             output = network(x)
         return loss(output.float(), y)
 
