@@ -297,6 +297,7 @@ def size_of(value: object) -> tuple[int, int]:
 def _prompts(value: object, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     given = value if isinstance(value, Mapping) else {ANY: value}
     prompts = {key: checks.items(f"prompts.{key}", texts) for key, texts in checks.mapping("prompts", given).items()}
+    prompts = {key: texts for key, texts in prompts.items() if texts}  # none is as good as no key
     for key, texts in prompts.items():
         if classes and key not in (*classes, ANY):
             names = (*classes, ANY)

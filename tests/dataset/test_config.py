@@ -90,6 +90,7 @@ def test_in_what_two_configurations_differ() -> None:
         ({"prompts": {"bulding": "x"}}, r"`prompts.bulding` is no class \(did you mean `building`"),
         ({"prompts": {"any": ["  "]}}, r"`prompts.any` must hold sentences"),
         ({"classes": []}, r"`classes` must name what is shown"),
+        ({"task": "captions", "classes": [], "prompts": []}, r"`classes` must name what is shown"),
         ({"classes": ["a", "a"]}, r"`classes` must be a list of distinct names"),
         ({"classes": ["a", " "]}, r"`classes` must be a list of distinct names"),
         ({"classes": {"a": 1}}, r"`classes` must be a list"),
