@@ -13,9 +13,8 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.signal import fftconvolve
 from shapely.geometry.base import BaseGeometry
 
 from earthgen.conditions import Box
@@ -183,7 +182,7 @@ class MapEditor:
 
     def _components(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         """Connected regions of a class, numbered from 1, and the pixels of each number, 0 for the rest."""
-        numbered, count = ndimage.label(self.labels == index)
+        numbered, count = scipy.ndimage.label(self.labels == index)
         areas = np.bincount(numbered.ravel(), minlength=count + 1)
         areas[0] = 0
         return numbered, areas
@@ -204,7 +203,7 @@ class MapEditor:
             for k in (1, 2, 3)
         )
         radius = math.sqrt(max(self.random.uniform(0.3, 0.8) * largest, self.rules.smallest) / math.pi)
-        pieces, _ = ndimage.label(mask & (np.hypot(dy, dx) <= radius * (1 + waves)))
+        pieces, _ = scipy.ndimage.label(mask & (np.hypot(dy, dx) <= radius * (1 + waves)))
         part = pieces == pieces[rows[pick], columns[pick]]
         return Thing(index, part) if self.rules.smallest <= np.count_nonzero(part) <= largest else None
 
@@ -220,12 +219,13 @@ class MapEditor:
 
     def _grown(self, thing: Thing) -> Iterator[Thing]:
         width = max(1, round(self.random.uniform(0.15, 0.5) * math.sqrt(np.count_nonzero(thing.mask) / math.pi)))
-        yield Thing(thing.index, ndimage.binary_dilation(thing.mask, iterations=width, mask=self._room(thing)))
+        yield Thing(thing.index, scipy.ndimage.binary_dilation(thing.mask, iterations=width, mask=self._room(thing)))
 
     def _shrunk(self, thing: Thing) -> Iterator[Thing]:
         widest = max(1, round(self.random.uniform(0.1, 0.35) * math.sqrt(np.count_nonzero(thing.mask) / math.pi)))
         for width in range(widest, 0, -1):
-            numbered, _ = ndimage.label(ndimage.binary_erosion(thing.mask, iterations=width, border_value=1))
+            core = scipy.ndimage.binary_erosion(thing.mask, iterations=width, border_value=1)
+            numbered, _ = scipy.ndimage.label(core)
             areas = np.bincount(numbered.ravel())[1:]
             if areas.size:
                 yield Thing(thing.index, numbered == 1 + areas.argmax())
@@ -265,7 +265,7 @@ class MapEditor:
 
     def _ground(self, thing: Thing) -> int | None:
         """The most frequent class around an object on which it may lie."""
-        ring = ndimage.binary_dilation(thing.mask, iterations=RING) & ~thing.mask
+        ring = scipy.ndimage.binary_dilation(thing.mask, iterations=RING) & ~thing.mask
         around = self.labels[ring]
         around = around[np.isin(around, self._grounds(thing.index))]
         return int(np.bincount(around).argmax()) if around.size else None
@@ -316,7 +316,7 @@ def places_for(shape: Mask, allowed: Mask) -> NDArray[np.intp]:
     if shape.shape[0] > allowed.shape[0] or shape.shape[1] > allowed.shape[1] or not allowed.any():
         return np.empty(0, np.intp)
     # A count of forbidden pixels under the shape; it is whole but for rounding, so a half tells 0 from 1.
-    hits = fftconvolve((~allowed).astype(np.float64), shape[::-1, ::-1].astype(np.float64), mode="valid")
+    hits = scipy.signal.fftconvolve((~allowed).astype(np.float64), shape[::-1, ::-1].astype(np.float64), mode="valid")
     return np.flatnonzero(hits < 0.5)
 
 
@@ -325,11 +325,11 @@ def _component(index: int, numbered: NDArray[np.int32], number: int) -> Thing:
 
 
 def _eroded(mask: Mask, width: int) -> Mask:
-    return ndimage.binary_erosion(mask, iterations=width, border_value=1) if width else mask
+    return scipy.ndimage.binary_erosion(mask, iterations=width, border_value=1) if width else mask
 
 
 def _trimmed(mask: Mask) -> Mask:
-    found: Mask = mask[ndimage.find_objects(mask.astype(np.uint8))[0]]
+    found: Mask = mask[scipy.ndimage.find_objects(mask.astype(np.uint8))[0]]
     return found
 
 

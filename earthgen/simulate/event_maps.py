@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from earthgen.errors import ArgumentError
 from earthgen.simulate.event_editor import MapEditor
@@ -70,7 +70,8 @@ def draw_map(
     if not grounds:
         raise ArgumentError("classes", "must hold one that is no object, for the ground", tuple(classes))
     sigma = max(height, width) / 8
-    fields = [ndimage.gaussian_filter(random.standard_normal((height, width)), sigma, mode="wrap") for _ in grounds]
+    noise = [random.standard_normal((height, width)) for _ in grounds]
+    fields = [scipy.ndimage.gaussian_filter(field, sigma, mode="wrap") for field in noise]
     labels = np.array(grounds, np.uint8)[np.argmax(fields, axis=0)]
     if len(grounds) == len(classes) or not objects:
         return labels

@@ -11,8 +11,8 @@ Huttenlocher, "Efficient graph-based image segmentation", 2004. It needs nothing
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from earthgen.conditions import check_number, check_rgb
 from earthgen.errors import ArgumentError
@@ -44,11 +44,11 @@ def segment(image: NDArray[np.uint8], scale: float = 60.0, smallest: int = 64, s
     check_rgb("image", image)
     check_number("scale", scale, "must be a number > 0", 0, 1e6, low_open=True)
     check_number("sigma", sigma, "must be from 0 to 100 pixels", 0, 100)
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))
-    slope = np.sqrt(sum(ndimage.sobel(smooth[..., c], axis) ** 2 for c in range(3) for axis in (0, 1)))
+    smooth = scipy.ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))
+    slope = np.sqrt(sum(scipy.ndimage.sobel(smooth[..., c], axis) ** 2 for c in range(3) for axis in (0, 1)))
     levels = np.minimum(slope / 4, 255).astype(np.uint8)
-    basins, _ = ndimage.label(levels == ndimage.minimum_filter(levels, 3), structure=np.ones((3, 3)))
-    regions = ndimage.watershed_ift(levels, basins.astype(np.int32)).astype(np.int32) - 1
+    basins, _ = scipy.ndimage.label(levels == scipy.ndimage.minimum_filter(levels, 3), structure=np.ones((3, 3)))
+    regions = scipy.ndimage.watershed_ift(levels, basins.astype(np.int32)).astype(np.int32) - 1
     return _merged(regions, smooth, scale, smallest)
 
 
@@ -166,12 +166,12 @@ def _place(mask: Mask, smallest: int, largest: float) -> Mask | None:
     """The segment without threads, widened; None where too little or too much is left."""
     if not smallest <= np.count_nonzero(mask) <= largest:
         return None
-    core = ndimage.binary_opening(mask, iterations=OPENING)
-    place: Mask = ndimage.binary_dilation(core, iterations=DILATION)
+    core = scipy.ndimage.binary_opening(mask, iterations=OPENING)
+    place: Mask = scipy.ndimage.binary_dilation(core, iterations=DILATION)
     return place if smallest <= np.count_nonzero(core) and np.count_nonzero(place) <= largest else None
 
 
 def _contrast(image: NDArray[np.uint8], place: Mask) -> float:
     """Grey levels between the mean colours of a place and of a ring around it."""
-    ring = ndimage.binary_dilation(place, iterations=RING) & ~place
+    ring = scipy.ndimage.binary_dilation(place, iterations=RING) & ~place
     return float(np.linalg.norm(image[place].mean(0) - image[ring].mean(0)) / 3**0.5) if ring.any() else 0.0

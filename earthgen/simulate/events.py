@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
+import scipy
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes as shapes_of
-from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from earthgen.conditions import Box
@@ -203,7 +203,7 @@ def _transitions(
     """An event for each connected region of one class that became another."""
     for pair in np.unique(old[changed].astype(int) * 256 + new[changed]):
         first, second = divmod(int(pair), 256)
-        numbered, count = ndimage.label(changed & (old == first) & (new == second))
+        numbered, count = scipy.ndimage.label(changed & (old == first) & (new == second))
         for number in range(1, count + 1):
             mask = numbered == number
             shape, area = outline(mask), int(np.count_nonzero(mask))
@@ -212,7 +212,7 @@ def _transitions(
 
 def outline(mask: Mask) -> BaseGeometry:
     """The outline of a mask that is not empty, along the edges of its pixels: a polygon, or several, in pixels."""
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
     part = mask[box].astype(np.uint8)
     move = Affine.translation(box[1].start, box[0].start)
     found = [shapely.geometry.shape(s) for s, _ in shapes_of(part, part > 0, transform=move)]

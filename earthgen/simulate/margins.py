@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 MARGIN = 12
 """Pixels, unless said otherwise."""
@@ -16,7 +16,7 @@ def feathered(changed: NDArray[np.bool_], margin: float = MARGIN) -> tuple[NDArr
     """Pixels within `margin` of a change, and a weight that falls smoothly from 1 on it to 0 at the margin's edge."""
     if not changed.any():
         return changed.copy(), changed.astype(np.float32)
-    distance = ndimage.distance_transform_edt(~changed)
+    distance = scipy.ndimage.distance_transform_edt(~changed)
     t = np.clip(1 - distance / (margin + 1), 0, 1)
     return distance <= margin, (t * t * (3 - 2 * t)).astype(np.float32)
 

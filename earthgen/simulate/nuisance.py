@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from earthgen.conditions import check_number, check_rgb
 from earthgen.errors import ArgumentError
@@ -100,7 +100,7 @@ def _uneven(random: Random, low: float, high: float, pixels: Pixels) -> Pixels:
     """A smooth field between two values, (height, width): four by four draws with straight lines between them."""
     rows, columns = (np.linspace(0, 3, side) for side in pixels.shape[:2])
     where = np.meshgrid(rows, columns, indexing="ij")
-    return np.asarray(ndimage.map_coordinates(random.uniform(low, high, (4, 4)), where, order=1), np.float32)
+    return np.asarray(scipy.ndimage.map_coordinates(random.uniform(low, high, (4, 4)), where, order=1), np.float32)
 
 
 def _season(pixels: Pixels, strength: float, random: Random, objects: Mask | None) -> Done:
@@ -124,7 +124,7 @@ def _illumination(pixels: Pixels, strength: float, random: Random, objects: Mask
 def _relief(pixels: Pixels, strength: float, random: Random, objects: Mask | None) -> Done:
     """Shade by the slope of the smoothed brightness towards the sun; a shadow on the far side of each object."""
     azimuth, amount = random.uniform(0, 2 * math.pi), strength * random.uniform(0.5, 1.0)
-    height = ndimage.gaussian_filter(pixels @ _LUMA, 2.0)
+    height = scipy.ndimage.gaussian_filter(pixels @ _LUMA, 2.0)
     dy, dx = np.gradient(height)
     slope = dx * math.cos(azimuth) + dy * math.sin(azimuth)
     shade = 1 + 0.2 * amount * np.tanh(slope / (2 * float(slope.std()) + 1e-6))
@@ -155,7 +155,8 @@ def _misregistration(pixels: Pixels, strength: float, random: Random, objects: M
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     warp = [0.25 * strength * _uneven(random, -1.0, 1.0, pixels) for _ in range(2)]
     where = [rows + shift[0] + warp[0], columns + shift[1] + warp[1]]
-    moved = np.stack([ndimage.map_coordinates(pixels[..., c], where, order=3, mode="mirror") for c in range(3)], -1)
+    bands = (scipy.ndimage.map_coordinates(pixels[..., c], where, order=3, mode="mirror") for c in range(3))
+    moved = np.stack([*bands], -1)
     return moved, {"rows": shift[0], "columns": shift[1], "warp": 0.25 * strength}
 
 
@@ -188,7 +189,7 @@ _STEPS = {
 
 def _shifted(mask: Mask, rows: int, columns: int) -> Mask:
     """A mask moved down and right, false where it comes from beyond the border."""
-    return ndimage.shift(mask.astype(np.uint8), (rows, columns), order=0) > 0
+    return scipy.ndimage.shift(mask.astype(np.uint8), (rows, columns), order=0) > 0
 
 
 def unchanged_rectangles(

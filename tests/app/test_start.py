@@ -22,7 +22,8 @@ def test_the_page_needs_nothing_of_the_model() -> None:
     pytest.importorskip("gradio", reason="needs the extra `app`")
     code = "import sys, earthgen.app.server, earthgen.app.page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "diffusers", "transformers"} & {*done.stdout.split()}
+    # SciPy's parts take a second, and come when they are used.
+    assert not {"torch", "diffusers", "transformers", "scipy.ndimage", "scipy.signal"} & {*done.stdout.split()}
 
 
 def test_what_is_answered_while_the_model_is_being_loaded(
