@@ -19,6 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ from rasterio.warp import transform
 from rasterio.windows import Window as Part
 
 from earthgen.data.base import data_root
+from earthgen.models.steps import usual_steps
 from earthgen.pipelines import EarthPipeline
 from earthgen.weights import BUNDLED
-from earthgen.world import Window, World, stage
+from earthgen.world import Window, World, world
 from earthgen.world.projection import TILE, position_to_pixel
 from earthgen.world.pyramid import CASCADE_STEP, LATENT
 
 PLACE = 45.9, 7.6
 LEVEL, DEEP = 8, 14
-STEPS = [(20, 1), (8, 1), (8, 2), (6, 2), (5, 2), (4, 2)]
+STEPS = [(20, 1), (7, 1), (7, 2), (5, 2), (4, 2), (3, 2)]
 """Steps, and the order of the solver."""
 
 
@@ -119,12 +121,13 @@ def pieces(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 
 def pixels(pipe: Any, args: argparse.Namespace, order: int, window: Window, **options: Any) -> NDArray[np.float64]:
     """A window of the world with a solver of this order and nothing cached."""
-    usual, stage.ORDER = stage.ORDER, order
+    usual = world.usual_steps
+    world.usual_steps = lambda unet: replace(usual(unet), order=order)
     try:
         with tempfile.TemporaryDirectory() as folder:
             return World.open(args.seed, pipe, cache=folder, **options).pixels(window).astype(float)
     finally:
-        stage.ORDER = usual
+        world.usual_steps = usual
 
 
 def detail(image: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,11 +153,11 @@ def steps(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 def halos(pipe: Any, args: argparse.Namespace) -> list[Figure]:
     row, column = (n // 2 * 2 for n in around(LEVEL))
     window = Window(LEVEL, row * TILE, column * TILE, TILE, 2 * TILE)
-    count, cell = args.halo_steps, TILE // LATENT
-    whole = pixels(pipe, args, stage.ORDER, window, steps=count, tile=2 * cell, halo=4)
+    count, cell, order = args.halo_steps, TILE // LATENT, usual_steps(pipe.unet).order
+    whole = pixels(pipe, args, order, window, steps=count, tile=2 * cell, halo=4)
     made = []
     for halo in (0,) if args.quick else (0, 1, 2, 4):
-        off = np.abs(pixels(pipe, args, stage.ORDER, window, steps=count, halo=halo) - whole)
+        off = np.abs(pixels(pipe, args, order, window, steps=count, halo=halo) - whole)
         what = f"halo of {halo} latents a step, level {LEVEL}: mean difference from one piece"
         made.append(Figure(f"{what}, within 8 px of the border", float(off[:, TILE - 8 : TILE + 8].mean())))
         made.append(Figure(f"{what}, elsewhere", float(off[:, TILE // 4 : 3 * TILE // 4].mean())))

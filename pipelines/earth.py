@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -35,13 +36,11 @@ from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
+from earthgen.models.steps import usual_steps
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 MAX_SIDE = 16_384
-DEFAULT_STEPS = 20
-REFINING_SHARE = 0.4
-"""Of the steps that an image refined from a coarser one takes, as that says most."""
 BASE_SIDE = 64
 """Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
 large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
@@ -161,7 +160,12 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def set_noise_levels(self, num_inference_steps: int, device: Any) -> list[float]:
         """Set the scheduler's steps. Returns the noise level (1 noise, 0 clean) before each and after the last."""
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
+            # In even steps down to 0: left to itself, its last step is one from almost nothing to nothing.
+            even = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
+            self.scheduler.set_timesteps(sigmas=even, device=device)
+        else:
+            self.scheduler.set_timesteps(num_inference_steps, device=device)
         sigmas = getattr(self.scheduler, "sigmas", None)
         kind = self.scheduler.config.get("prediction_type", "flow_prediction")
         if sigmas is None or float(sigmas.max()) > 1.001 or kind != "flow_prediction":
@@ -169,8 +173,10 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise ArgumentError("scheduler", rule, type(self.scheduler).__name__)
         return [float(sigma) for sigma in sigmas]
 
-    def velocity(self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]]) -> Tensor:
-        """The guided velocity of `latents`, computed in tiles where they are many.
+    def velocity(
+        self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]], until: float
+    ) -> Tensor:
+        """The guided velocity of `latents` for a step to the noise level `until`, in tiles where they are many.
 
         In a refinement it leads colours to those of the coarser image: at noise level σ they are c + σ (noise - c), and
         what the network makes of the detail goes with them.
@@ -181,7 +187,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
             given = [(w, conditioning if whole else conditioning.window(rows, columns)) for w, conditioning in chain]
-            made = [(weight, self.unet(x, timestep, one).sample.float()) for weight, one in given]
+            made = [(weight, self.unet(x, timestep, one, until=1000 * until).sample.float()) for weight, one in given]
             return guided(made, x, timestep / 1000)
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
@@ -247,7 +253,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             conditions: Full conditions, one or one an image, in place of `prompt`, `gsd`, `lat`, `lon` and `metadata`.
             height: Pixels; any number from 8.
             width: Pixels; any number from 8.
-            num_inference_steps: Denoising steps; 20 by default. Stages that refine take 0.4 times as many.
+            num_inference_steps: Denoising steps; 20 by default, 4 of a model of few steps. Stages that refine take 0.4
+                or 0.5 times as many.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
             guidance: A weight for each condition, in place of `guidance_scale`. Stages that refine take none above 1
                 but those of boxes and mask.
@@ -274,7 +281,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             ArgumentError: An argument breaks a rule; the message names argument, rule and value.
         """
-        steps = DEFAULT_STEPS if num_inference_steps is None else num_inference_steps
+        usual = usual_steps(self.unet)
+        steps = usual.first if num_inference_steps is None else num_inference_steps
         source = np.asarray(image.convert("RGB")) if isinstance(image, PIL.Image.Image) else image
         if source is not None:
             check_rgb("image", source)
@@ -294,7 +302,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         stages = [wanted]
         for size in reversed(sizes[1:]):
             stages.insert(0, [c.coarser(*size) for c in stages[0]])
-        counts = [steps, *[max(1, round(REFINING_SHARE * steps))] * (len(sizes) - 1)]
+        counts = [steps, *[usual.refinement(steps)] * (len(sizes) - 1)]
         # Whole steps of the start: a scheduler of second order (Heun) lists each but the first twice.
         first = 0 if source is None else min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
         self._num_timesteps = sum(len(self.set_noise_levels(count, "cpu")) - 1 for count in counts) - first
@@ -348,7 +356,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
         given = given.to(device, self.unet.dtype)
-        chain = guidance_chain(given, weights)
+        chain = guidance_chain(given, weights, self.unet.config.taught_guidance)
         unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
         known_flag = given.is_present("known").view(-1, 1, 1, 1)
         has_known = bool(known_flag.any())
@@ -368,7 +376,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         with self.progress_bar(total=len(timesteps) - first) as bar:
             for i, t in enumerate(timesteps[first:], first):
                 here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
-                x = self.scheduler.step(self.velocity(x, t, here), t, x, return_dict=False, **extra)[0]
+                x = self.scheduler.step(self.velocity(x, t, here, levels[i + 1]), t, x, return_dict=False, **extra)[0]
                 if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.
                     level = levels[i + 1]

@@ -16,10 +16,9 @@ from torch import Tensor
 from earthgen import geo
 from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-from earthgen.pipelines.earth import DEFAULT_STEPS, MAX_SIDE, _check_whole
+from earthgen.models.steps import Steps
+from earthgen.pipelines.earth import MAX_SIDE, _check_whole
 
-REFINING_STEPS = 8
-"""Denoising steps of a refinement; a first stage that is made from noise has those of `EarthPipeline`."""
 RATIO_TOLERANCE = 1e-3
 """Relative, of the ratio between GSDs."""
 
@@ -127,6 +126,7 @@ def decide(
     stages: list[Stage],
     common: Stage,
     towards: tuple[float, float] | None,
+    usual: Steps,
 ) -> list[Plan]:
     """Decide everything about every stage, so that what cannot be is refused before any work.
 
@@ -138,6 +138,7 @@ def decide(
         stages: What each stage is asked.
         common: What all are, where they say nothing.
         towards: The place that crops are taken around.
+        usual: Numbers of steps where nobody says.
     """
     if towards is not None and all(c is None or len(c) != 2 for c in (common.crop, *(s.crop for s in stages))):
         raise ArgumentError("towards", "must be given together with a `crop` of (height, width)", towards)
@@ -160,7 +161,7 @@ def decide(
         asked = _of_stage(stage, number, shown, gsd, max(degradation, LEAST_TOLD) if number else 0.0)
         # The place of a stage's own conditions is that of its image, and moves along from there.
         shown = [c.replace(lat=a.lat, lon=a.lon) for c, a in zip(shown, asked, strict=True)]
-        usual = REFINING_STEPS if number else DEFAULT_STEPS
+        steps = usual.refining if number else usual.first
         if isinstance(generator, list):
             generator = [g for g in generator for _ in range(stage.num_images)]
         plans.append(
@@ -171,7 +172,7 @@ def decide(
                 window=window,
                 repeats=stage.num_images,
                 conditions=asked,
-                steps=_first(stage.num_inference_steps, common.num_inference_steps, usual),
+                steps=_first(stage.num_inference_steps, common.num_inference_steps, steps),
                 guidance=_first(stage.guidance, common.guidance, Guidance.uniform(1.0) if number else Guidance()),
                 consistency=_first(stage.consistency, common.consistency, 1.0 - degradation),
                 generator=_first(stage.generator, generator),

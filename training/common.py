@@ -38,6 +38,7 @@ from earthgen.training.muon import Muon
 log = logging.getLogger("earthgen.training")
 
 Batch = dict[str, Any]
+Loss = Callable[[nn.Module, Batch, "Step"], tuple[Tensor, dict[str, float]]]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +96,7 @@ class Recipe:
     model: nn.Module
     batch: Callable[[Step], Batch]
     """Builds the batch of a micro-step, on the CPU, in a background thread."""
-    loss: Callable[[nn.Module, Batch, Step], tuple[Tensor, dict[str, float]]]
+    loss: Loss
     """The loss of a batch and figures to log. Called under autocast, with the (possibly wrapped) model."""
     hidden: Sequence[nn.Parameter] = ()
     """What `--optimizer muon` gives to Muon: see `earthgen.training.muon`."""

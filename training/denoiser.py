@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.inputs import date_features, unit_vectors
 from earthgen.output.sheet import contact_sheet
 from earthgen.text import TEXT_DIM, load_text_encoder
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
+from earthgen.training.common import Batch, Loss, Recipe, Step, add_common_arguments, export, run
 
 DROP = {
     "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15,
@@ -100,11 +100,16 @@ class LatentBatches:
         if not found:
             raise DataError(f"{root} holds no latent cache: run `earthgen train latents` first")
         self.buckets = {b.size: b for b in found}
-        self.batch_latents = batch_latents
+        self.root, self.batch_latents = root, batch_latents
 
     @property
     def latent_channels(self) -> int:
         return int(next(iter(self.buckets.values())).z.shape[1])
+
+    def check(self, autoencoder: EarthAutoencoder, folder: Path) -> None:
+        """Raise `DataError` unless the autoencoder in `folder` can be the one that made the cache."""
+        if autoencoder.config.latent_channels != self.latent_channels:
+            raise DataError(f"{self.root} was made with another autoencoder than {folder}: run latents again")
 
     def text_statistics(self, captions: int = 4096) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each feature over the words of random captions."""
@@ -209,6 +214,12 @@ def flow_matching_loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tens
 HIDDEN = ("down", "shrink", "middle", "attention", "grow", "join", "up")
 """Modules of the denoiser between its first layers and its last."""
 
+
+def hidden_weights(unet: EarthUNet) -> list[nn.Parameter]:
+    """The maps from features to features, which Muon is for."""
+    return [p for name, p in unet.named_parameters() if p.ndim > 1 and name.split(".")[0] in HIDDEN]
+
+
 PREVIEW: list[tuple[str, int, dict[str, float]]] = [
     ("residential area with houses and streets", 64, {"gsd": 10, "lat": 48.2, "lon": 2.3}),
     ("highway", 64, {"gsd": 10, "lat": 50.2, "lon": 8.3}),
@@ -226,7 +237,9 @@ PREVIEW: list[tuple[str, int, dict[str, float]]] = [
 """What the sample sheets of a run show: prompt, pixels a side, metadata."""
 
 
-def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: int = 4):  # type: ignore[no-untyped-def]
+def previewer(  # type: ignore[no-untyped-def]
+    autoencoder: EarthAutoencoder, batch: Callable[[Step], Batch], loss: Loss, batches: int = 4
+):
     """A validator: a sheet of the averaged model's images for fixed prompts, and its loss on fixed batches."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -256,8 +269,8 @@ def previewer(autoencoder: EarthAutoencoder, latents: LatentBatches, batches: in
         losses = []
         for i in range(batches):
             place_ = Step(12345, i)
-            batch = {k: v.to(pipe.device) if isinstance(v, Tensor) else v for k, v in latents(place_).items()}
-            losses.append(flow_matching_loss(model, batch, place_)[1]["loss"])
+            here = {k: v.to(pipe.device) if isinstance(v, Tensor) else v for k, v in batch(place_).items()}
+            losses.append(loss(model, here, place_)[1]["loss"])
         return {"fixed_batches_loss": float(np.mean(losses))}
 
     return validate
@@ -281,8 +294,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     latents = LatentBatches(args.latents, args.train_batch_latents)
     autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
-    if autoencoder.config.latent_channels != latents.latent_channels:
-        raise DataError(f"{args.latents} was made with another autoencoder than {args.autoencoder}: run latents again")
+    latents.check(autoencoder, args.autoencoder)
     torch.manual_seed(args.seed)
     if args.init_from:
         unet = EarthUNet.from_pretrained(args.init_from, torch_dtype=torch.float32)
@@ -294,8 +306,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         model=unet,
         batch=latents,
         loss=flow_matching_loss,
-        hidden=[p for name, p in unet.named_parameters() if p.ndim > 1 and name.split(".")[0] in HIDDEN],
-        validate=previewer(autoencoder, latents) if args.validation_steps else None,
+        hidden=hidden_weights(unet),
+        validate=previewer(autoencoder, latents, flow_matching_loss) if args.validation_steps else None,
     )
     export(run(args, recipe), args.output_dir / "unet")
 

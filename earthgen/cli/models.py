@@ -12,6 +12,7 @@ from earthgen import __version__, weights
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
 from earthgen.models.backends import check_backend
+from earthgen.models.steps import usual_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,13 +76,12 @@ def load(
         WeightsError: the model is damaged.
     """
     from earthgen.pipelines import EarthPipeline
-    from earthgen.pipelines.earth import DEFAULT_STEPS
 
     hush()
     pipe = EarthPipeline.from_pretrained(name, backend).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
     shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
-    chosen = DEFAULT_STEPS if steps is None else steps
+    chosen = usual_steps(pipe.unet).first if steps is None else steps
     return Model(pipe, shown, weights.model_sha256(folder), device, chosen, guidance or Guidance())
 
 

@@ -14,6 +14,7 @@ RECIPES = {
     "latents": "encode a data set once, so that the denoiser trains on cached latents",
     "autoencoder": "train the autoencoder on images",
     "denoiser": "train the denoiser on cached latents and their conditions",
+    "distillation": "teach a denoiser to do with few steps",
     "bundle": "put a trained denoiser and its autoencoder together into a model folder",
 }
 
@@ -31,10 +32,11 @@ def train(
 
     \b
     RECIPE is one of
-      latents      encode a data set once, so that the denoiser trains on cached latents
-      autoencoder  train the autoencoder on images
-      denoiser     train the denoiser on cached latents and their conditions
-      bundle       put a trained denoiser and its autoencoder together into a model folder
+      latents       encode a data set once, so that the denoiser trains on cached latents
+      autoencoder   train the autoencoder on images
+      denoiser      train the denoiser on cached latents and their conditions
+      distillation  teach a denoiser to do with few steps
+      bundle        put a trained denoiser and its autoencoder together into a model folder
 
     \b
     All that follows goes to the recipe, whose flags are named as in diffusers' examples:

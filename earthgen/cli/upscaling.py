@@ -127,8 +127,8 @@ class Request:
         from earthgen import weights
         from earthgen.cli import models, stagefiles
         from earthgen.cli.refining import WINDOW, Refiner
+        from earthgen.models.steps import steps_of_folder
         from earthgen.output.atomic import check_writable
-        from earthgen.pipelines.stages import REFINING_STEPS
 
         started = time.perf_counter()
         check_writable(self.output.parent)
@@ -143,7 +143,7 @@ class Request:
                 raise ArgumentError("output", "must be .tif or .png, as the image leaves pixels out", str(self.output))
             if loaded is None:
                 alone = max(self._size) <= WINDOW
-                steps = REFINING_STEPS if self.steps is None else self.steps
+                steps = steps_of_folder(folder).refining if self.steps is None else self.steps
                 loaded = models.load(model, folder, where, steps, self.guidance, steps_bar=alone, backend=backend)
             stages = Refiner(self, loaded, holes, on_step)
             for number in range(1, len(self.gsds)):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,9 @@ from earthgen.dataset import checks, real, summary, workers
 from earthgen.dataset.config import Config
 from earthgen.dataset.maker import Maker, Outcome
 from earthgen.dataset.store import Record, Store, check_same, sha256
-from earthgen.errors import ArgumentError, DataError, OutputError
+from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
+from earthgen.models.steps import steps_of_folder
 from earthgen.output.atomic import StrPath
 from earthgen.simulate.layouts import LayoutGenerator
 
@@ -67,14 +66,7 @@ def make(
     store = Store(folder)
     weights.check(weights.resolve(config.model))
     with store.locked():
-        try:
-            return _made(config, store, processes, progress, started, pipe, on_step)
-        except OSError as error:
-            if isinstance(error, (OutputError, DataError)) or error.errno is None:
-                raise
-            raise OutputError(
-                f"cannot write the data set in {str(store.folder)!r}: {os.strerror(error.errno)}"
-            ) from error
+        return _made(config, store, processes, progress, started, pipe, on_step)
 
 
 def _made(
@@ -154,11 +146,10 @@ def resolve(config: Config, labelled: LabelledSet | None, there: Config | None =
         made_with["filter_sha256"] = _folder_digest(Path(config.filter.judge))
     formats = config.formats or (there.formats if there is not None else ())
     _check_formats(config, formats)
-    earth = import_module("earthgen.pipelines.earth")
     changes: dict[str, Any] = {
         "formats": formats,
         "classes": real.classes(config, labelled),
-        "steps": config.steps or earth.DEFAULT_STEPS,
+        "steps": config.steps or steps_of_folder(weights.resolve(config.model)).first,
         "device": _device(config.device),
         "made_with": made_with,
     }

@@ -77,21 +77,28 @@ class Embedder(nn.Sequential):
 
 
 class MetadataEmbedding(nn.Module):
-    """Time and the conditions that are numbers → one modulation vector a position, (batch, width, rows, columns)."""
+    """Time and the conditions that are numbers → one modulation vector a position, (batch, width, rows, columns).
+
+    Where the network knows where a step ends (`few_step`), that noise level counts beside that it starts from.
+    """
 
     octaves: ClassVar = {"time": 6, "gsd": 5, "position": 5, "date": 2, "cloud": 3, "degradation": 2}
     inputs: ClassVar = {"time": 1, "gsd": 1, "position": 3, "date": 3, "cloud": 1, "degradation": 1}
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, few_step: bool = False) -> None:
         super().__init__()
         self.embedders = nn.ModuleDict(
             {n: Embedder(k * (1 + 2 * self.octaves[n]), width) for n, k in self.inputs.items()}
         )
         self.embedders["text"] = Embedder(TEXT_DIM, width)
+        self.until = Embedder(1 + 2 * self.octaves["time"], width) if few_step else None
+        if self.until is not None:  # so that it starts as the network whose weights it is given
+            nn.init.zeros_(self.until[-1].weight)
+            nn.init.zeros_(self.until[-1].bias)
         names = ("text", *(n for n in self.inputs if n != "time"))
         self.null = nn.ParameterDict({n: nn.Parameter(torch.randn(width) * 0.02) for n in names})
 
-    def forward(self, time: Tensor, text: Tensor, given: Conditioning) -> Tensor:
+    def forward(self, time: Tensor, until: Tensor, text: Tensor, given: Conditioning) -> Tensor:
         dtype = text.dtype
         weights = given.text_mask.unsqueeze(-1).to(text)
         pooled = (text * weights).sum(1) / weights.sum(1).clamp(min=1)
@@ -106,6 +113,8 @@ class MetadataEmbedding(nn.Module):
         flags = {n: given.is_present(n) for n in ("text", "gsd", "position", "date", "cloud")}
         flags["degradation"] = given.is_present("coarse")
         total = self.embedders["time"](waves(features.pop("time").float(), self.octaves["time"]).to(dtype))
+        if self.until is not None:
+            total = total + self.until(waves(until.view(-1, 1, 1, 1).float(), self.octaves["time"]).to(dtype))
         for name, flag in flags.items():
             if name == "text":
                 value = self.embedders[name](pooled)[:, None, None]
@@ -202,6 +211,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         blocks: tuple[int, ...] = PRESETS["mini"]["blocks"],  # on each side of each scale; in all at the last
         embedding: int = PRESETS["mini"]["embedding"],  # width of the modulation vector
         heads: int = PRESETS["mini"]["heads"],  # of the attention to the text
+        taught_guidance: float | None = None,  # of a network of few steps: see `few_step`
     ) -> None:
         super().__init__()
         if len(channels) != len(blocks):
@@ -216,7 +226,7 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.known_stem = nn.Conv2d(latent_channels + 1, fine, 3, padding=1)
         self.coarse_null = nn.Parameter(torch.zeros(latent_channels))
         self.layout = LayoutEncoder(fine)
-        self.metadata = MetadataEmbedding(embedding)
+        self.metadata = MetadataEmbedding(embedding, taught_guidance is not None)
         # Words as the text encoder gives them share a large mean and vary little: see `set_text_statistics`.
         self.register_buffer("text_mean", torch.zeros(TEXT_DIM))
         self.register_buffer("text_std", torch.ones(TEXT_DIM))
@@ -241,6 +251,13 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cls(latent_channels=latent_channels, **PRESETS[name])
 
     @property
+    def few_step(self) -> bool:
+        """Whether it is told where a step ends and gives the mean velocity until there, with guidance of the weight
+        `config.taught_guidance` in it: made by `earthgen.training.distillation`, for images in one to eight steps.
+        """
+        return self.config.taught_guidance is not None
+
+    @property
     def receptive_radius(self) -> int:
         """Latents beyond this distance from a position, in any direction, change nothing there."""
         # In cells of each scale, from the coarsest: two convolutions a block. A step up doubles the radius and adds
@@ -262,11 +279,18 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.text_std.copy_(std)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, conditioning: Conditioning, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        conditioning: Conditioning,
+        return_dict: bool = True,
+        until: Tensor | float | None = None,
     ) -> DenoiserOutput | tuple[Tensor]:
         """Velocity of `sample` (batch, latent_channels, h, w) at `timestep`, 0 clean to 1000 noise, scalar or (batch,).
 
         `h` and `w` are multiples of `grid`. The text may be of any number of tokens; fields as `Conditioning` says.
+        A network of `few_step` gives the mean velocity, guidance included, of the path from `timestep` to `until`, a
+        lower timestep; that at `timestep` itself where `until` is None. Other networks make nothing of `until`.
         """
         channels, grid = self.config.latent_channels, self.grid
         if sample.ndim != 4 or sample.shape[1] != channels or sample.shape[2] % grid or sample.shape[3] % grid:
@@ -275,10 +299,11 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         given = conditioning
         batch, _, height, width = sample.shape
         time = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).expand(batch) / 1000
+        end = time if until is None else torch.as_tensor(until, device=time.device, dtype=time.dtype) / 1000
         skip, gain = preconditioning(time.view(-1, 1, 1, 1))
         noisy, sample = sample, (gain * sample).to(self.dtype)  # the velocity keeps the precision of what came
         text = ((given.text - self.text_mean) / self.text_std).to(sample.dtype)
-        embedding = self.metadata(time, text, given)
+        embedding = self.metadata(time, end.expand(batch), text, given)
         if embedding.shape[-2:] != (1, 1):
             embedding = F.interpolate(embedding, (height, width), mode="nearest")
 

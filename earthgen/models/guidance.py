@@ -11,15 +11,28 @@ from earthgen.conditions import Guidance
 from earthgen.models.conditioning import Conditioning
 
 
-def guidance_chain(conditioning: Conditioning, guidance: Guidance) -> list[tuple[float, Conditioning]]:
+def guidance_chain(
+    conditioning: Conditioning, guidance: Guidance, taught: float | None = None
+) -> list[tuple[float, Conditioning]]:
     """Which evaluations guidance needs, with their weights: `guided` brings them together. The last has all conditions.
 
     Conditions are added in order of their weights w₁ < w₂ < …, those of one weight together, after those of weight 1
     (Brooks et al. 2023, equation 3, for any number of conditions):
 
         v = v(∅ ∪ S₁) + Σ wₖ (v(S₁ ∪ … ∪ Sₖ) - v(S₁ ∪ … ∪ Sₖ₋₁))
+
+    Args:
+        conditioning: All that is given.
+        guidance: The weights.
+        taught: The weight that is in the velocities of a network of few steps already (`EarthUNet.few_step`). Weights
+            count in proportion to it, so that one evaluation is enough where they are equal to it.
     """
     given = {f.name: getattr(guidance, f.name) for f in fields(Guidance)}
+    if taught is not None:
+        # Images made from a coarser one were taught guidance by their layout alone.
+        refined = bool(conditioning.is_present("coarse").any())
+        within = ("boxes", "mask") if refined else [n for n in given if n != "coarse"]
+        given |= {n: given[n] / taught for n in within}
     given = {n: w for n, w in given.items() if w != 0 and bool(conditioning.is_present(n).any())}
     kept = {"known"} | {n for n, w in given.items() if w == 1}
     stages = [(1.0, frozenset(kept))]

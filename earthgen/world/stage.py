@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -35,8 +36,6 @@ Image = NDArray[np.uint8]
 
 CELL = TILE // LATENT
 """Latents a side of a tile."""
-ORDER = 2
-"""Of the solver (`Canvas`)."""
 _BICUBIC = 2
 """Coarser pixels that bicubic enlargement reads beyond those it enlarges."""
 _KEPT_FIELDS = 4
@@ -74,6 +73,8 @@ class Sampling:
     sigmas: tuple[float, ...]
     """Noise levels, falling; the steps lie between them."""
     guidance: Guidance
+    order: int
+    """Of the solver (`Canvas`)."""
 
 
 class _Fields(NamedTuple):
@@ -133,6 +134,8 @@ class Stage:
     ) -> None:
         self.request, self.level, self.coarser, self.layout = request, level, coarser, layout
         self._guidance = sampling.guidance
+        self._taught = request.pipe.unet.config.taught_guidance
+        self._after = dict(pairwise(sampling.sigmas))
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
         self._grid = int(request.pipe.unet.grid)
@@ -150,7 +153,7 @@ class Stage:
         self.canvas = Canvas(
             self._velocity, noise, sampling.sigmas, rule,
             store=request.store, key=f"{request.key}/{key}/{level}", wrap=self.size,
-            settled=self._settled if self._knows else None, order=ORDER,
+            settled=self._settled if self._knows else None, order=sampling.order,
         )  # fmt: skip
         (self._layer,) = self.canvas.layers
 
@@ -215,10 +218,10 @@ class Stage:
 
         def velocity(given: Conditioning) -> Tensor:
             parts = []
-            for weight, one in guidance_chain(given, self._guidance):
+            for weight, one in guidance_chain(given, self._guidance, self._taught):
                 name = tuple(one.present.flatten().tolist())
                 if name not in made:
-                    made[name] = self.request.pipe.unet(x, 1000 * sigma, one).sample.float()
+                    made[name] = self._network(x, sigma, one)
                 parts.append((weight, made[name]))
             return guided(parts, x, sigma)
 
@@ -230,6 +233,10 @@ class Stage:
             flags[:, CONDITION_NAMES.index(name)] = fields.layout[:, channels.start].flatten(1).any(1)
         layout = fields.layout.to(conditioning.coarse.dtype)
         return without + fields.layout_share * (velocity(replace(conditioning, present=flags, layout=layout)) - without)
+
+    def _network(self, x: Tensor, sigma: float, given: Conditioning) -> Tensor:
+        unet = self.request.pipe.unet
+        return unet(x, 1000 * sigma, given, until=1000 * self._after[sigma]).sample.float()
 
     def _settled(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
         """Known latents put back at the noise level just reached, so that the rest grows to fit them."""

@@ -26,6 +26,7 @@ from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.models.backends import backend_of
 from earthgen.models.inputs import conditioning_of
+from earthgen.models.steps import usual_steps
 from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
@@ -55,17 +56,12 @@ from earthgen.world.painting import Words
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
 from earthgen.world.pyramid import CASCADE_STEP, IMAGINED_LEVEL, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
-from earthgen.world.stage import CELL, ORDER, Request, Sampling
+from earthgen.world.stage import CELL, Request, Sampling
 from earthgen.world.store import LatentStore
 from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
 
-DEFAULT_STEPS = 5
-"""Of second order. On level 8 they are 1.5 grey levels (rms) from 40 of first order and have 88 % of their detail; 8 of
-first order are 2.2 and have 80 %, and 6 and 8 of second order are 0.9 and 0.5 and have 94 and 100 %."""
-FIRST_STEPS = 20
-"""Where there is no coarser level that says most."""
 DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
@@ -129,8 +125,8 @@ class World:
             layout_mask: A semantic mask with CRS as a part of the layout (`earthgen.world.masks`), of any size.
             mask_classes: Names of its indices, where the file does not list them.
             events: What becomes of the layout, and when (`earthgen.world.events`): a FeatureCollection or its file.
-            steps: Denoising steps of each level, or of some levels by number. None, and for the others:
-                `DEFAULT_STEPS`, and `FIRST_STEPS` for the first level of an imagined planet.
+            steps: Denoising steps of each level, or of some levels by number. None, and for the others: what is usual
+                for the model (`earthgen.models.steps`).
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
                 there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
                 That of a layout is 2 unless given: `boxes` for objects that are boxes, `mask` for all others.
@@ -161,8 +157,7 @@ class World:
         ground: Base | None = base if not isinstance(base, str) else BaseMap() if base == "earth" else None
         first, last = first_level(ground), last_level(ground)
         levels = range(first if ground is None else first + CASCADE_STEP, last + 1, CASCADE_STEP)
-        counts = by_level("steps", steps, levels, dict.fromkeys(levels, DEFAULT_STEPS) | alone(ground, FIRST_STEPS))
-        for count in counts.values():
+        for count in by_level("steps", steps, levels, {}).values():
             whole_number("steps", count, 1, 1000)
         plain = dict.fromkeys(levels, USUAL_GUIDANCE) | alone(ground, Guidance())
         weighing = by_level("guidance", guidance, levels, plain)
@@ -177,10 +172,12 @@ class World:
         pipe, name, sha = loaded(model, device, backend)
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
+        usual = usual_steps(pipe.unet)
+        counts = by_level("steps", steps, levels, dict.fromkeys(levels, usual.world) | alone(ground, usual.first))
         sampling = {}
         for level in levels:
             sigmas = tuple(sorted(set(pipe.set_noise_levels(counts[level], "cpu")), reverse=True))
-            sampling[level] = Sampling(sigmas, weighing[level])
+            sampling[level] = Sampling(sigmas, weighing[level], usual.order)
 
         def told(what: Conditions) -> Any:
             side = pipe.grid
@@ -202,7 +199,7 @@ class World:
             "asked": what,
             "degradation": asked.coarse_degradation,
             "sampling": {level: [how.sigmas, without_layout(how.guidance)] for level, how in sampling.items()},
-            "canvas": [tile, halo, ORDER],
+            "canvas": [tile, halo, usual.order],
         }
         request = Request(
             pipe=pipe,
@@ -230,7 +227,7 @@ class World:
             model_sha256=sha,
             version=__version__,
             steps=max(counts.values()),
-            scheduler=f"{type(pipe.scheduler).__name__}, order {ORDER}",
+            scheduler=f"{type(pipe.scheduler).__name__}, order {usual.order}",
         )
         weights_of_layout = [[how.boxes, how.mask] for how in weighing.values()]
         epochs = Epochs(request, ground, first, last, sampling, cache, laid, words, weights_of_layout)

@@ -21,11 +21,11 @@ from earthgen import weights
 from earthgen.cli import models, refining
 from earthgen.conditions import Guidance
 from earthgen.data.augment import coarser
+from earthgen.models.steps import MANY
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.output.picture import Scale
 from earthgen.output.provenance import SYNTHETIC_MARK
 from earthgen.output.scene import Scene
-from earthgen.pipelines.stages import REFINING_STEPS
 
 RNG = np.random.default_rng(0)
 # A smooth picture with some detail, far from black and white.
@@ -97,7 +97,7 @@ def test_a_placed_geotiff_keeps_its_place(upscale, tmp_path: Path, tiny_model: P
 
     made_by = scene.provenance
     assert made_by.model_sha256 == weights.model_sha256(tiny_model)
-    assert made_by.steps == REFINING_STEPS and made_by.seed == 7
+    assert made_by.steps == MANY.refining and made_by.seed == 7
     asked = made_by.conditions
     assert asked["text"] == "a river" and asked["date"] == "2024-06-01" and asked["gsd"] == scene.gsd
     assert asked["lat"] == pytest.approx(45.15, abs=0.01) and asked["lon"] == pytest.approx(9.0, abs=0.01)

@@ -20,11 +20,11 @@ from earthgen import Box, Conditions, Guidance
 from earthgen.data.augment import coarser
 from earthgen.errors import ArgumentError
 from earthgen.geo import transform_for
+from earthgen.models.steps import MANY
 from earthgen.pipelines import EarthCascadePipeline, EarthPipeline, Stage
 from earthgen.pipelines.cascade import resampled
 from earthgen.pipelines.consistency import consistent
-from earthgen.pipelines.earth import DEFAULT_STEPS
-from earthgen.pipelines.stages import LEAST_TOLD, REFINING_STEPS, check_gsds
+from earthgen.pipelines.stages import LEAST_TOLD, check_gsds
 
 RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(40, 216, (4, 6, 3), np.uint8), np.ones((2, 2, 1), np.uint8))  # 8 × 12
@@ -458,4 +458,4 @@ def test_refinements_take_fewer_steps(cascade: Any) -> None:
         return tensors
 
     cascade(gsds=(40, 10), height=8, width=8, callback_on_step_end=count)
-    assert [taken.count(n) for n in (0, 1)] == [DEFAULT_STEPS, REFINING_STEPS]
+    assert [taken.count(n) for n in (0, 1)] == [MANY.first, MANY.refining]

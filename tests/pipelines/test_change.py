@@ -61,7 +61,9 @@ def test_pixels_beyond_the_margin_are_equal_and_changed_ones_are_not(change: Cha
         changed = series.changed(k, k + 1)
         differs = (out.images[k] != out.images[k + 1]).any(-1)
         assert changed.any() and not differs[~near(changed, 4)].any()
-        assert differs[changed].mean() > 0.9
+        # What an untrained network makes is often beyond what pixels hold: black or white in every channel, both times.
+        cut_off = (np.isin(out.images[k], (0, 255)) & np.isin(out.images[k + 1], (0, 255))).all(-1)
+        assert (changed & ~cut_off).any() and differs[changed & ~cut_off].mean() > 0.95
         assert (out.made[k + 1] == near(changed, 4)).all()
 
 

@@ -1,0 +1,166 @@
+"""Recipe: few steps. A student takes in 1, 2, 4 or 8 evaluations the path that a guided teacher takes in many.
+
+    python -m earthgen.training.distillation --latents latents --autoencoder runs/autoencoder/autoencoder \\
+        --teacher runs/mini/unet --output_dir runs/few --max_train_steps 1000
+
+The teacher samples from noise under conditions of the cache, guided as it ships. The student is told a noise level t
+and a later one u, and learns the mean velocity between them, (x_u - x_t) / (u - t): a step along the path's chord ends
+where the path does, however long it is (a flow map, Boffi et al. 2024, arXiv:2406.07507; steps have the lengths of
+powers of two, as in Frans et al. 2024, arXiv:2410.12557). It starts from the teacher's weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance
+from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
+from earthgen.models.guidance import guidance_chain, guided
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
+from earthgen.training.denoiser import LatentBatches, hidden_weights, previewer
+
+TEACHER_STEPS = 8
+"""Of second order, between even noise levels before the shift; the student's steps are of 1, 2, 4 or 8 of them."""
+SHIFT = 1.5
+"""Of noise levels, the scheduler's that ships."""
+REFINED = {64: 0.35, 128: 1.0, 256: 1.0}
+"""How often a batch is made from coarser images, by bucket: large images are."""
+REUSED = 4
+"""Steps that are taken on one batch of paths, each with other pieces of them."""
+
+_COARSE = CONDITION_NAMES.index("coarse")
+
+
+def noise_levels(steps: int = TEACHER_STEPS) -> list[float]:
+    """From 1 to 0, as the scheduler that ships has them."""
+    even = np.linspace(1, 0, steps + 1)
+    return [float(s) for s in SHIFT * even / (1 + (SHIFT - 1) * even)]
+
+
+@torch.inference_mode()
+def path(
+    teacher: EarthUNet, noise: Tensor, given: Conditioning, guidance: Guidance, levels: Sequence[float], led: bool
+) -> Tensor:
+    """What the teacher makes of noise (batch, channels, h, w) at each level: (levels, batch, channels, h, w).
+
+    Adams and Bashforth's steps of second order. `led`: colours go straight to those of the coarser image, as in the
+    cascade.
+    """
+    chain = guidance_chain(given, guidance)
+    x, points, before = noise, [noise], None
+    for sigma, after in pairwise(levels):
+        x_ = x.contiguous(memory_format=torch.channels_last)
+        v = guided([(w, teacher(x_, 1000 * sigma, one).sample.float()) for w, one in chain], x, sigma)
+        if led:
+            v[:, :3] = (x[:, :3] - given.coarse[:, :3].float()) / sigma
+        step = after - sigma
+        slope = v if before is None else v + step / (2 * (sigma - before[0])) * (v - before[1])
+        before = sigma, v
+        x = x + step * slope
+        points.append(x)
+    return torch.stack(points)
+
+
+class Chords:
+    """Batches of pieces of the teacher's paths. All of a batch are of one bucket."""
+
+    def __init__(self, latents: LatentBatches, teacher: EarthUNet, guidance: Guidance) -> None:
+        self.latents, self.teacher, self.guidance = latents, teacher.eval().requires_grad_(False), guidance
+        self.levels = noise_levels()
+        self._last: tuple[Step, Tensor, Batch] | None = None
+
+    def paths(self, step: Step) -> tuple[Tensor, Batch]:
+        """Paths of one batch of the cache, and that batch. A pure function of the step."""
+        batch = self.latents(step)
+        given: Conditioning = batch["conditioning"]
+        generator = step.torch(2)
+        refined = bool(torch.rand((), generator=generator) < REFINED[batch["size"]])
+        present = given.present.clone()
+        present[:, _COARSE] = refined
+        given = replace(given, present=present, degradation=given.degradation.clamp(min=LEAST_TOLD))
+        guidance = self.guidance.of_refinement() if refined else self.guidance
+        noise = torch.randn(batch["z"].shape, generator=generator)
+        device = self.teacher.device
+        points = path(self.teacher, noise.to(device), given.to(device), guidance, self.levels, refined)
+        return points, batch | {"conditioning": given}
+
+    def __call__(self, step: Step) -> Batch:
+        group = Step(step.seed, step.index // REUSED, step.rank)
+        if self._last is None or self._last[0] != group:
+            self._last = group, *self.paths(group)
+        _, points, batch = self._last
+        rng = step.numpy(3)
+        count = points.shape[1]
+        length = 2 ** rng.integers(0, TEACHER_STEPS.bit_length(), count)
+        start = rng.integers(0, TEACHER_STEPS // length) * length
+        each, levels = np.arange(count), np.array(self.levels, np.float32)
+        begin, end = (torch.from_numpy(levels[k]).to(points.device) for k in (start, start + length))
+        x, after = points[start, each], points[start + length, each]
+        target = (after - x) / (end - begin).view(-1, 1, 1, 1)
+        return batch | {"x": x.clone(), "target": target.clone(), "begin": begin, "end": end}
+
+
+def chord_loss(model: nn.Module, batch: Batch, _step: Step) -> tuple[Tensor, dict[str, float]]:
+    """Mean squared error of the mean velocity."""
+    x: Tensor = batch["x"].contiguous(memory_format=torch.channels_last)
+    given = batch["conditioning"].to(x.device, x.dtype)
+    v = model(x, 1000 * batch["begin"], given, return_dict=False, until=1000 * batch["end"])[0].float()
+    loss = (v - batch["target"]).square().mean()
+    value = float(loss.detach())
+    return loss, {"loss": value, f"loss_{batch['size']}px": value}
+
+
+def student_of(teacher: EarthUNet, guidance: float) -> EarthUNet:
+    """A network that starts as the teacher and is told, besides, where a step ends."""
+    shape = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
+    student = EarthUNet(**shape | {"taught_guidance": guidance})
+    missing, unexpected = student.load_state_dict(teacher.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("metadata.until.") for name in missing)
+    return student
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="earthgen train distillation", description=__doc__.split("\n\n")[0])
+    p.add_argument("--latents", type=Path, required=True, help="folder of a latent cache")
+    p.add_argument("--autoencoder", type=Path, required=True, help="the autoencoder the cache was made with")
+    p.add_argument("--teacher", type=Path, required=True, help="folder of the trained denoiser")
+    p.add_argument("--guidance", type=float, default=Guidance().text, help="weight of all conditions that is taught")
+    p.add_argument(
+        "--train_batch_latents", type=int, default=128 * 256, help="latents a batch: 128 images of 64 px, 8 of 256"
+    )
+    add_common_arguments(p)
+    p.set_defaults(optimizer="muon")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    torch.manual_seed(args.seed)
+    latents = LatentBatches(args.latents, args.train_batch_latents)
+    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
+    latents.check(autoencoder, args.autoencoder)
+    teacher = EarthUNet.from_pretrained(args.teacher, torch_dtype=torch.float32)
+    student = student_of(teacher, args.guidance)
+    teacher.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
+    chords = Chords(latents, teacher, Guidance.uniform(args.guidance))
+    recipe = Recipe(
+        name="distillation",
+        model=student,
+        batch=chords,
+        loss=chord_loss,
+        hidden=hidden_weights(student),
+        validate=previewer(autoencoder, chords, chord_loss) if args.validation_steps else None,
+    )
+    export(run(args, recipe), args.output_dir / "unet")
+
+
+if __name__ == "__main__":
+    main()
