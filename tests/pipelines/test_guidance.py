@@ -61,6 +61,26 @@ def test_a_batch_takes_the_union_of_what_its_images_need() -> None:
     assert [names_of(c, 1) for _, c in chain] == [set(), set(), {"gsd"}]
 
 
+@given(guidance=GUIDANCES, present=PRESENT, taught=st.floats(2, 10))
+@settings(deadline=None)
+def test_what_a_network_was_taught_of_guidance_counts_in_proportion(
+    guidance: Guidance, present: set[str], taught: float
+) -> None:
+    chain = guidance_chain(conditioning(present), guidance, taught)
+    for name in present - {"known"}:
+        # Refinements were taught guidance by their layout alone.
+        within = name != "coarse" and (name in ("boxes", "mask") or "coarse" not in present)
+        wanted = getattr(guidance, name) / (taught if within else 1)
+        assert sum(w for w, c in chain if name in names_of(c)) == pytest.approx(wanted, abs=1e-9), name
+
+
+def test_guidance_as_taught_is_a_single_evaluation() -> None:
+    present = set(CONDITION_NAMES) - {"coarse"}
+    assert len(guidance_chain(conditioning(present), Guidance.uniform(6.0), 6.0)) == 1
+    refined = Guidance.uniform(6.0).of_refinement()
+    assert len(guidance_chain(conditioning(set(CONDITION_NAMES)), refined, 6.0)) == 1
+
+
 @given(seed=st.integers(0, 2**20), weight=st.floats(1.1, 20), sigma=st.floats(0.05, 1))
 @settings(deadline=None, max_examples=30)
 def test_guidance_changes_what_an_image_shows_but_not_how_strongly(seed: int, weight: float, sigma: float) -> None:
@@ -91,9 +111,9 @@ def counted(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[Conditioning]:
     seen = []
     forward = pipe.unet.forward
 
-    def record(sample: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning) -> object:
+    def record(sample: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning, until: float) -> object:
         seen.append(conditioning)
-        return forward(sample, timestep, conditioning)
+        return forward(sample, timestep, conditioning, until=until)
 
     monkeypatch.setattr(pipe.unet, "forward", record)
     return seen

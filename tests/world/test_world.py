@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from conftest import tiny_pipeline  # the same components as the pipelines' test
 
 from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError
+from earthgen.models import EarthUNet
+from earthgen.models.steps import FEW
 from earthgen.world import Grid, Window, World
 from earthgen.world.base import Image, averaged, surrounding
 from earthgen.world.projection import position_to_pixel, world_size
@@ -118,6 +121,27 @@ def test_levels_average_to_those_they_are_made_from(world: World) -> None:
         assert tile.std() > 0
     assert (world.tile(5, 10, 12)[:128, :128] == averaged(world.tile(6, 20, 24))).all()
     assert (world.tile(1, 0, 1) == averaged(Painted().pixels(Window(2, 512, 0, 512, 512)))).all()
+
+
+def test_a_network_of_few_steps_makes_a_world_in_steps_of_its_own(pipe: Any, tmp_path: Path) -> None:
+    few = tiny_pipeline()
+    shape = {name: value for name, value in few.unet.config.items() if not name.startswith("_")}
+    unet = EarthUNet(**shape | {"taught_guidance": 6.0})
+    unet.load_state_dict(few.unet.state_dict(), strict=False)
+    few.register_modules(unet=unet.eval())
+    seen = []
+
+    def note(_module: Any, given: tuple[Any, ...], options: dict[str, Any], _out: Any) -> None:
+        seen.append((given[1], options["until"]))
+
+    unet.register_forward_hook(note, with_kwargs=True)
+    one = World.open(0, few, base=Painted(), cache=tmp_path / "few")
+    assert one.pixels(Window(LEVEL, 256, 256, 256, 256)).std() > 0
+    levels = [float(s) for s in few.scheduler.sigmas]
+    assert len(levels) == 1 + FEW.world
+    assert {tuple(round(float(v)) for v in pair) for pair in seen} == {
+        (round(1000 * a), round(1000 * b)) for a, b in pairwise(levels)
+    }
 
 
 def test_without_consistency_levels_go_their_own_way(pipe: Any, tmp_path: Path) -> None:
