@@ -80,9 +80,8 @@ def load(
     hush()
     pipe = EarthPipeline.from_pretrained(name, backend).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
-    shown = name if name == weights.BUNDLED else folder.resolve().name  # no path of this machine into a file
     chosen = usual_steps(pipe.unet).first if steps is None else steps
-    return Model(pipe, shown, weights.model_sha256(folder), device, chosen, guidance or Guidance())
+    return Model(pipe, weights.shown(name), weights.model_sha256(folder), device, chosen, guidance or Guidance())
 
 
 def hush() -> None:

@@ -31,15 +31,15 @@ def weights() -> None:
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the models that ship with this installation, with their files and sizes."""
-    try:
-        folder: Path | None = store.resolve(store.BUNDLED)
-    except WeightsError:
-        folder = None
     models = []
-    if folder is not None:
+    for name in (store.BUNDLED, store.TEACHER):
+        try:
+            folder = store.resolve(name)
+        except WeightsError:
+            continue
         files = [{"name": status.name, "size": status.size} for status in store.verify(folder)]
         digest = store.model_sha256(folder)
-        models.append({"model": store.BUNDLED, "folder": str(folder), "sha256": digest, "files": files})
+        models.append({"model": name, "folder": str(folder), "sha256": digest, "files": files})
     if json:
         parse.print_json({"models": models})
         return

@@ -267,7 +267,7 @@ def _labelled(config: Config, store: Store, record: Record, picture: dict[str, A
             **{name: picture[name] for name in facts if picture[name] not in (None, {})},
             **({"canvas": record["id"]} if record["canvas"] else {}),
             "synthetic": True,
-            "model": config.model if config.model == weights.BUNDLED else Path(config.model).name,
+            "model": weights.shown(config.model),
             "model_sha256": config.made_with["model_sha256"],
         },
     )

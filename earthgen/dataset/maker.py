@@ -65,7 +65,7 @@ class Maker:
         self.filter = filter_of(config, self.store)
         self._seconds: dict[str, float] = {}
         self._about: dict[str, Any] = {
-            "model": "earthgen/mini" if config.model == weights.BUNDLED else Path(config.model).resolve().name,
+            "model": weights.shown(config.model),
             "model_sha256": config.made_with["model_sha256"],
             "version": __version__,
             "steps": config.steps,

@@ -127,7 +127,7 @@ def read_suite(file: Path, model: str, out: Path, quick: bool = False) -> list[M
         DataError: The suite is damaged.
     """
     root, folder = file.resolve().parents[1], weights.resolve(model).resolve()
-    bundled = model == weights.BUNDLED
+    bundled = weights.is_bundled(model)
     filled = {"model": model if bundled else str(folder), "folder": str(folder), "out": str(out.resolve())}
     inside = folder.relative_to(root) if folder.is_relative_to(root) else folder.name
     shown = {"model": model if bundled else folder.name, "folder": str(inside), "out": "OUT"}
@@ -187,7 +187,7 @@ def run(
     """
     check_writable(out)
     sha = weights.model_sha256(weights.resolve(model))
-    name = model if model == weights.BUNDLED else weights.resolve(model).resolve().name
+    name = weights.shown(model)
     report: Record = {"machine": machine(), "model": name, "model_sha256": sha, "measurements": {}}
     bar = tqdm(measurements, desc="bench", disable=not progress, unit="command")
     for m in bar:

@@ -59,9 +59,8 @@ def loaded(model: Any, device: str | None, backend: str = "torch") -> tuple[Any,
         folder = weights.resolve(model)
         # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
         pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model, backend)
-        name = weights.BUNDLED if str(model) == weights.BUNDLED else folder.resolve().name
         where = device or (_default_device() if backend == "torch" else "cpu")
-        return pipe.to(where), name, weights.model_sha256(folder)
+        return pipe.to(where), weights.shown(model), weights.model_sha256(folder)
     if not all(hasattr(model, name) for name in ("unet", "vae", "set_noise_levels")):
         raise ArgumentError("model", "must be a name, a folder or an EarthPipeline", model)
     return model, "", ""

@@ -106,7 +106,8 @@ class TestTrain:
     def test_unknown_recipe(self, run) -> None:
         result = run("train", "everything")
         assert result.exit_code == 2
-        assert "`RECIPE` must be one of latents, autoencoder, denoiser, distillation, bundle, but got 'everything'" in result.stderr
+        wanted = "latents, autoencoder, denoiser, distillation, bundle"
+        assert f"`RECIPE` must be one of {wanted}, but got 'everything'" in result.stderr
 
     def test_a_missing_extra_is_named(self, run, monkeypatch: pytest.MonkeyPatch) -> None:
         def lacking(name: str) -> None:
