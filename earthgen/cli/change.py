@@ -27,9 +27,13 @@ def change(
             "--masks", panel=WHAT, metavar="FOLDER", text="Index masks, named as the images. None: segments vanish."
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        option("--labels", panel=WHAT, metavar="PATH", text="Labelled images, not --source: their boxes change."),
+    ] = None,
     classes: Annotated[
         list[str] | None,
-        option("--class", panel=WHAT, metavar="NAME", text="Of the masks' indices, in order. Repeat it."),
+        option("--class", panel=WHAT, metavar="NAME", text="Of the masks' indices, in order, or objects. Repeat it."),
     ] = None,
     count: Annotated[int | None, option("--count", "-n", panel=WHAT, metavar="N", text="Series. Default: 100.")] = None,
     dates: Annotated[int | None, option("--dates", panel=WHAT, metavar="N", text="Images of each. Default: 2.")] = None,
@@ -69,6 +73,8 @@ def change(
     \b
     From images with masks, for two tools at once:
       earthgen dataset change --source images --masks masks --class land --class building -f levir-cd -f second -o out
+    From images with boxes, whatever their format:
+      earthgen dataset change --labels my/coco --events add=2,remove=1 -f change-coco -o out
     From images without labels: what stands out vanishes, or appears:
       earthgen dataset change --source images -n 500 --nuisance season=0.5,misregistration=1,rectangles=1 -o out
     From nothing, series of five years:
@@ -85,6 +91,7 @@ def change(
     given = {
         "source": None if source is None else str(source),
         "masks": None if masks is None else str(masks),
+        "labels": None if labels is None else str(labels),
         "classes": classes,
         "count": count,
         "dates": dates,
@@ -108,7 +115,8 @@ def change(
 
     asked = ChangeConfig.from_dict({**record, "device": models.find_device(device or record.get("device", "auto"))})
     models.hush()
-    report = make_changes(asked, output, progress=False if json else None)
+    with parse.spoken_warnings():
+        report = make_changes(asked, output, progress=False if json else None)
     parse.print_json(report) if json else _print(report)
 
 

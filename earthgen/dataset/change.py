@@ -26,31 +26,27 @@ from typing import Any
 
 import numpy as np
 import yaml
-from affine import Affine
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
 from earthgen import __version__, weights
 from earthgen.conditions import Conditions, Guidance
 from earthgen.dataset.change_config import WITHOUT_EFFECT, ChangeConfig
+from earthgen.dataset.change_sources import first_of, read_sources
 from earthgen.dataset.checks import read_yaml
+from earthgen.dataset.real import digest
 from earthgen.dataset.store import Store
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import Split
-from earthgen.labels.change import ChangePair, bands_of, export_changes, read_bands
+from earthgen.labels.base import LabelledSet, Split
+from earthgen.labels.change import FORMATS, ChangePair, bands_of, export_changes, read_bands
 from earthgen.labels.change_formats import label_geotiff
-from earthgen.labels.pictures import SUFFIXES, Header, read_header, read_indices, read_pixels
+from earthgen.labels.pictures import read_header
+from earthgen.models.steps import usual_steps
 from earthgen.output.atomic import StrPath, write_text
 from earthgen.output.png import write_png
 from earthgen.output.provenance import Provenance
-from earthgen.simulate.event_maps import draw_map, simulate_maps
-from earthgen.simulate.event_segments import simulate_segments
 from earthgen.simulate.events import Event, stream
 from earthgen.simulate.nuisance import Nuisance
-from earthgen.weights import BUNDLED
-
-RGB = NDArray[np.uint8]
 
 
 def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None = None) -> dict[str, Any]:
@@ -62,10 +58,10 @@ def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None
         OutputError: The folder cannot be written; what is done is kept.
         WeightsError: There is no such model, or it is damaged.
     """
-    store, sources = Store(folder), _sources(config)
+    store, sources = Store(folder), read_sources(config)
     made_with = {"version": __version__, "model_sha256": weights.model_sha256(weights.resolve(config.model))}
-    if sources:
-        made_with["source_sha256"] = _digest(sources)
+    if sources.images:
+        made_with["source_sha256"] = digest(sources)
     with store.locked():
         there = read_yaml(store.resolved) if store.resolved.exists() else {}
         today = dt.datetime.now(dt.timezone.utc).date()
@@ -86,10 +82,11 @@ def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None
         pairs = [pair for name in ids for pair in pairs_of(store.source / name, config.pairs)]
         draft = store.work / "formats"
         if pairs:
+            for name in set(FORMATS) - set(config.formats):
+                shutil.rmtree(store.folder / name, ignore_errors=True)  # of an earlier run
             shutil.rmtree(draft, ignore_errors=True)
-            formats = config.formats
             done = export_changes(
-                pairs, draft, formats, second_classes=config.second_classes, progress=progress is True
+                pairs, draft, config.formats, second_classes=config.second_classes, progress=progress is True
             )
             for name, made in done.items():
                 store.put(made, name)
@@ -147,7 +144,7 @@ def pairs_of(folder: Path, which: str = "next") -> list[ChangePair]:
 class _Maker:
     """Makes series, each from its number alone."""
 
-    def __init__(self, config: ChangeConfig, store: Store, sources: list[tuple[Path, Path | None]]) -> None:
+    def __init__(self, config: ChangeConfig, store: Store, sources: LabelledSet) -> None:
         self.config, self.store, self.sources = config, store, sources
         pipeline = import_module("earthgen.pipelines.change").ChangePipeline
         self.pipe = pipeline.from_pretrained(config.model).to(config.device)
@@ -157,21 +154,16 @@ class _Maker:
         """Make a series and write its folder."""
         config, random = self.config, stream(self.config.seed, index)
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(index, 1)).generate_state(1, np.uint64)[0] >> 11)
-        image, labels, header, key = self._first(index, random, seed)
-        backwards = False
-        if labels is not None:
-            series = simulate_maps(labels, config.classes, seed, [config.events] * (config.dates - 1), config.rules)
-        else:
-            assert image is not None
-            count = config.events if isinstance(config.events, int) else sum(config.events.values())
-            counts, rules = (count,) * (config.dates - 1), config.rules
-            series = simulate_segments(image, seed, counts, smallest=rules.smallest, largest=rules.largest)
+        first = first_of(self.sources, index, config, random, seed)
+        series, image, backwards = first.series(config, seed), first.image, False
+        if first.boxes is None and first.mask is None:
             # Segments vanish; read backwards they appear. Where kinds are asked for, by their shares.
-            share = config.events.get("add", 0) / max(count, 1) if isinstance(config.events, Mapping) else 0.5
+            kinds = config.events if isinstance(config.events, Mapping) else {"add": 1, "remove": 1}
+            share = kinds.get("add", 0) / max(sum(kinds.values()), 1)
             backwards = bool(random.random_sample() < share)
         start, days = config.start, config.interval
         dates = None if start is None else [start + dt.timedelta(days * k) for k in range(config.dates)]
-        conditions = Conditions(text=config.prompt, gsd=config.gsd or header.gsd, lat=config.lat, lon=config.lon)
+        conditions = Conditions(text=config.prompt, gsd=config.gsd or first.gsd, lat=config.lat, lon=config.lon)
         nuisances = [config.nuisance if k or config.nuisance_first else Nuisance() for k in range(config.dates)]
         out = self.pipe(
             series,
@@ -200,27 +192,27 @@ class _Maker:
             else:
                 write_png(path, picture, self._provenance(seed, asked))
         pair = ChangePair(
-            name, draft, draft, *config.size, bands_of(series), crs=header.crs, transform=header.transform,
+            name, draft, draft, *config.size, bands_of(series), crs=first.crs, transform=first.transform,
             classes=series.classes,
         )  # fmt: skip
         pairs = {}
-        for first, second in itertools.combinations(range(config.dates), 2):
-            if config.pairs == "next" and second - first > 1:
+        for one, other in itertools.combinations(range(config.dates), 2):
+            if config.pairs == "next" and other - one > 1:
                 continue
-            bands = bands_of(series, first, second)
-            (draft / f"label_{first}_{second}.tif").write_bytes(label_geotiff(bands, pair))
+            bands = bands_of(series, one, other)
+            (draft / f"label_{one}_{other}.tif").write_bytes(label_geotiff(bands, pair))
             changed = bands[0] > 0
-            gap = np.abs(images[first].astype(float) - images[second]).mean(-1)
-            pairs[f"{first}_{second}"] = {
-                "sentences": series.sentences(first, second),
+            gap = np.abs(images[one].astype(float) - images[other]).mean(-1)
+            pairs[f"{one}_{other}"] = {
+                "sentences": series.sentences(one, other),
                 "changed": round(float(changed.mean()), 6),
                 "contrast": round(float(gap[changed].mean()), 2) if changed.any() else None,
             }
         record = {
             "id": name,
-            "split": _split(config, key),
+            "split": _split(config, first.key),
             "seed": seed,
-            "source": None if image is None else key,
+            "source": None if image is None else first.key,
             "classes": list(series.classes),
             "images": [f"t{k}.png" for k in range(config.dates)],
             "dates": None if dates is None else [d.isoformat() for d in dates],
@@ -232,72 +224,19 @@ class _Maker:
         (draft / "series.json").write_text(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
         self.store.put(draft, f"source/{name}")
 
-    def _first(
-        self, index: int, random: np.random.RandomState, seed: int
-    ) -> tuple[RGB | None, NDArray[np.uint8] | None, Header, str]:
-        """Image, labels, place and name of a series' first date, those that are known of it."""
-        config = self.config
-        height, width = config.size
-        if not self.sources:
-            drawn = draw_map(height, width, config.classes, seed, config.rules)
-            return None, drawn, Header(height, width, None, None, None), str(index)
-        path, mask = self.sources[index % len(self.sources)]
-        header, (pixels, _) = read_header(path), read_pixels(path)
-        labels = None if mask is None else read_indices(mask)
-        if labels is not None and labels.shape != pixels.shape[:2]:
-            raise DataError(f"the mask {mask} has shape {labels.shape}, its image {pixels.shape[:2]}")
-        if header.height < height or header.width < width:
-            raise ArgumentError("size", f"must be at most that of {path}, {header.width}x{header.height}", config.size)
-        top, left = random.randint(header.height - height + 1), random.randint(header.width - width + 1)
-        window = slice(top, top + height), slice(left, left + width)
-        if header.transform is not None:
-            header = header._replace(transform=header.transform @ Affine.translation(left, top))
-        cut = None if labels is None else np.ascontiguousarray(labels[window])
-        return np.ascontiguousarray(pixels[window]), cut, header, path.name
-
     def _provenance(self, seed: int, asked: dict[str, Any]) -> Provenance:
         config = self.config
-        earth = import_module("earthgen.pipelines.earth")
         return Provenance(
             seed=seed,
             conditions=asked,
             guidance=asdict(Guidance() if config.guidance is None else Guidance.uniform(config.guidance)),
-            model=config.model if config.model == BUNDLED else Path(config.model).resolve().name,
+            model=weights.shown(config.model),
             model_sha256=config.made_with["model_sha256"],
             version=__version__,
-            steps=config.steps or earth.DEFAULT_STEPS,
+            steps=config.steps or usual_steps(self.pipe.unet).first,
             scheduler=type(self.pipe.scheduler).__name__,
             created=dt.datetime.combine(config.created or dt.date.min, dt.time(), dt.timezone.utc),
         )
-
-
-def _sources(config: ChangeConfig) -> list[tuple[Path, Path | None]]:
-    """Images, by name, each with its mask."""
-    if config.source is None:
-        return []
-    images = _pictures(Path(config.source).expanduser())
-    if config.masks is None:
-        return [(path, None) for path in images.values()]
-    masks = _pictures(Path(config.masks).expanduser())
-    lacking = sorted(set(images) - set(masks))
-    if lacking:
-        raise DataError(f"{config.masks} holds no mask for {', '.join(lacking[:5])}")
-    return [(path, masks[stem]) for stem, path in images.items()]
-
-
-def _pictures(folder: Path) -> dict[str, Path]:
-    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
-    if not found:
-        raise DataError(f"there are no images in {str(folder)!r}")
-    return found
-
-
-def _digest(sources: list[tuple[Path, Path | None]]) -> str:
-    """SHA-256 of the files, by name."""
-    total = hashlib.sha256()
-    for path in (p for pair in sources for p in pair if p is not None):
-        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 def _split(config: ChangeConfig, key: str) -> Split:

@@ -18,7 +18,7 @@ from earthgen.simulate.events import Plan, check_plan
 from earthgen.simulate.nuisance import Nuisance
 from earthgen.weights import BUNDLED
 
-WITHOUT_EFFECT = ("count", "formats", "source", "masks", "second_classes", "model")
+WITHOUT_EFFECT = ("count", "formats", "source", "masks", "labels", "second_classes", "model")
 """Settings in which runs that share a folder may differ; what is behind source and model is told by digests."""
 
 
@@ -30,8 +30,10 @@ class ChangeConfig:
     """Folder of images; None makes the first date too."""
     masks: str | None = None
     """Folder of index masks, each named as its image; None takes segments of the images instead."""
+    labels: str | None = None
+    """Labelled images in any format that `earthgen.labels.read` knows, in place of `source`: their boxes change."""
     classes: tuple[str, ...] = ()
-    """Names of the masks' indices, or of what a map drawn from nothing holds."""
+    """Names of the masks' indices, or of what a map drawn from nothing holds, or of the objects of `labels`."""
     count: int = 100
     """Series."""
     seed: int = 0
@@ -95,7 +97,9 @@ class ChangeConfig:
             raise ArgumentError("formats", f"must be among {', '.join(FORMATS)}", sorted(unknown))
         if self.masks is not None and (self.source is None or not self.classes):
             raise ArgumentError("masks", "must be given together with `source` and `classes`", self.masks)
-        if self.source is None and not self.classes:
+        if self.labels is not None and self.source is not None:
+            raise ArgumentError("labels", "must be absent where `source` is given", self.labels)
+        if self.source is None and self.labels is None and not self.classes:
             raise ArgumentError("classes", "must name what is shown where there is no `source`", ())
         if not self.labelled and isinstance(self.events, Mapping) and set(self.events) - {"add", "remove"}:
             rule = 'must be a number, or of "add" and "remove", for images without masks'
@@ -109,7 +113,7 @@ class ChangeConfig:
 
     @property
     def labelled(self) -> bool:
-        """Whether classes are known: of masks, or of maps drawn from nothing."""
+        """Whether classes are known: of boxes, of masks, or of maps drawn from nothing."""
         return self.source is None or self.masks is not None
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,9 @@ import yaml
 from affine import Affine
 from PIL import Image
 
+from earthgen.conditions import Box
+from earthgen.labels import export
+from earthgen.labels.base import LabelledImage, LabelledSet, Shape
 from earthgen.labels.change import read_changes
 
 Run = Any
@@ -83,6 +86,23 @@ def test_masks_to_pairs_and_on_where_it_was_stopped(
     assert json.loads(grown.stdout)["series_made"] == 1
     other = run(*asked, "-n", 3, "--start", "2020-01-01", "--seed", 4)
     assert other.exit_code == 2 and "(another seed)" in other.stderr
+
+
+def test_boxes_of_labelled_images_change_and_are_told_as_objects(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    shapes = (Shape(Box("building", 34, 38, 16, 18)), Shape(Box("ship", 60, 64, 20, 8, 30)))
+    found = [LabelledImage(name, images / f"{name}.tif", 80, 72, shapes=shapes) for name in ("a", "b")]
+    export(LabelledSet(found, ("building", "ship")), tmp_path / "labelled", ("dota",))
+    out = tmp_path / "out"
+    asked = options(tiny_model, out, "--labels", tmp_path / "labelled/dota", "--class", "building", "-n", 2)
+    result = run(*asked, "--events", "remove=1,add=1", "-f", "change-geotiff", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["events_without_place"] == 0
+    for pair in read_changes(out / "change-geotiff", "change-geotiff"):
+        assert pair.classes == ("background", "building") and pair.bands()[0].any()
+    other = run(*options(tiny_model, tmp_path / "none", "--labels", images, "--source", images))
+    assert other.exit_code == 2 and "`labels` must be absent" in other.stderr
 
 
 def test_images_without_labels_lose_or_gain_what_stands_out(

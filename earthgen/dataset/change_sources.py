@@ -1,0 +1,121 @@
+"""What the first dates of a data set of change are cut from: images with masks, with boxes, or with neither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from earthgen import labels
+from earthgen.conditions import Box
+from earthgen.dataset.change_config import ChangeConfig
+from earthgen.errors import ArgumentError, DataError
+from earthgen.labels.base import LabelledImage, LabelledSet
+from earthgen.labels.pictures import SUFFIXES, read_header, read_mask, read_pixels
+from earthgen.simulate.event_boxes import simulate_boxes
+from earthgen.simulate.event_maps import draw_map, simulate_maps
+from earthgen.simulate.event_segments import simulate_segments
+from earthgen.simulate.events import Series
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class First:
+    """The first date of a series, as far as it is known. All arrays have its size."""
+
+    key: str
+    """Name of the source, or the number of a series that has none."""
+    image: RGB | None = None
+    gsd: float | None = None
+    crs: str | None = None
+    transform: Affine | None = None
+    boxes: tuple[Box, ...] | None = None
+    """In pixels, those that lie in the image at least in part."""
+    mask: NDArray[np.uint8] | None = None
+    """Indices into `mask_classes`, 255 where unknown; the ground where there are boxes."""
+    mask_classes: tuple[str, ...] = ()
+
+    def series(self, config: ChangeConfig, seed: int) -> Series:
+        """Change events on what is known: boxes, or the mask, or segments of the image, which vanish."""
+        plans, rules = [config.events] * (config.dates - 1), config.rules
+        if self.boxes is not None:
+            return simulate_boxes(
+                self.boxes, *config.size, seed, plans, rules,
+                classes=config.classes, ground=self.mask, ground_classes=self.mask_classes,
+            )  # fmt: skip
+        if self.mask is not None:
+            return simulate_maps(self.mask, self.mask_classes, seed, plans, rules)
+        assert self.image is not None
+        counts = [plan if isinstance(plan, int) else sum(plan.values()) for plan in plans]
+        return simulate_segments(self.image, seed, counts, smallest=rules.smallest, largest=rules.largest)
+
+
+def read_sources(config: ChangeConfig) -> LabelledSet:
+    """The images that a configuration names, by name, with what is known of them; none where it names none.
+
+    Raises:
+        ArgumentError: The labels name no format, or no image's objects.
+        DataError: There are no images, or a mask is missing, or a file cannot be read.
+    """
+    if config.labels is not None:
+        found = labels.read(config.labels, classes=config.classes or None)
+        images = [image for image in found.images if image.shapes is not None]
+        if not images:
+            raise ArgumentError("labels", "must hold images whose objects are known", config.labels)
+        return replace(found, images=images)
+    if config.source is None:
+        return LabelledSet([])
+    paths = _pictures(config.source)
+    masks = {} if config.masks is None else _pictures(config.masks)
+    lacking = sorted(set(paths) - set(masks))
+    if masks and lacking:
+        raise DataError(f"{config.masks} holds no mask for {', '.join(lacking[:5])}")
+    return LabelledSet([_image(path, masks.get(stem)) for stem, path in paths.items()], (), config.classes)
+
+
+def first_of(sources: LabelledSet, index: int, config: ChangeConfig, random: RandomState, seed: int) -> First:
+    """The first date of series `index`: a random window of a source, or a map drawn from nothing.
+
+    Raises `ArgumentError` where the source is smaller than the window.
+    """
+    height, width = config.size
+    if not sources.images:
+        drawn = draw_map(height, width, config.classes, seed, config.rules)
+        return First(str(index), mask=drawn, mask_classes=config.classes)
+    image = sources.images[index % len(sources)]
+    if image.height < height or image.width < width:
+        raise ArgumentError("size", f"must be at most that of {image.path}, {image.width}x{image.height}", config.size)
+    top, left = random.randint(image.height - height + 1), random.randint(image.width - width + 1)
+    window = slice(top, top + height), slice(left, left + width)
+    pixels, mask, boxes = read_pixels(image.path)[0], read_mask(image), None
+    if image.shapes is not None:
+        moved = (replace(s.box, cx=s.box.cx - left, cy=s.box.cy - top) for s in image.shapes)
+        boxes = tuple(box for box in moved if box.overlaps(height, width))
+    return First(
+        image.path.name,
+        np.ascontiguousarray(pixels[window]),
+        image.gsd,
+        image.crs,
+        None if image.transform is None else image.transform @ Affine.translation(left, top),
+        boxes,
+        None if mask is None else np.ascontiguousarray(mask[window]),
+        sources.mask_classes,
+    )
+
+
+def _pictures(folder: str) -> dict[str, Path]:
+    found = {p.stem: p for p in sorted(Path(folder).expanduser().glob("*")) if p.suffix.lower() in SUFFIXES}
+    if not found:
+        raise DataError(f"there are no images in {folder!r}")
+    return found
+
+
+def _image(path: Path, mask: Path | None) -> LabelledImage:
+    header = read_header(path)
+    place = {"gsd": header.gsd, "crs": header.crs, "transform": header.transform}
+    return LabelledImage(path.stem, path, header.height, header.width, mask=mask, **place)  # type: ignore[arg-type]
