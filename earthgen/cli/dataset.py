@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,8 +130,7 @@ def _command(task: str) -> Callable[..., None]:
         from earthgen.dataset import engine  # imports torch, so only once the request is known to be sound
 
         models.hush()
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: typer.echo(f"earthgen: {message}", err=True)
+        with parse.spoken_warnings():
             report = engine.make(asked, output, processes=workers, progress=False if json else None)
         parse.print_json(report) if json else _print(report)
 

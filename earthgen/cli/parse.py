@@ -7,6 +7,9 @@ import json
 import math
 import re
 import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -94,6 +97,14 @@ def at_least_one(name: str, number: int | None) -> None:
     """Refuse a count that is given but not positive."""
     if number is not None and number < 1:
         raise ArgumentError(name, "must be a whole number >= 1", number)
+
+
+@contextmanager
+def spoken_warnings() -> Iterator[None]:
+    """Warnings, such as what was repaired in labels, as lines of the command's own on stderr."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: typer.echo(f"earthgen: {message}", err=True)
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,8 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Hold the folder, which is made if absent, for this process, and leave no temporary file in it.
 
-        Raises `OutputError` where another process holds it or it cannot be written, or where it is no data set's.
+        Raises `OutputError` where another process holds it or it cannot be written (a full disk, too), or where it is
+        no data set's.
         """
         check_writable(self.folder)
         if not self.resolved.exists() and any(path.name[0] != "." for path in self.folder.iterdir()):
@@ -67,6 +69,11 @@ class Store:
         try:
             self._sweep()
             yield
+        except OSError as error:
+            if isinstance(error, (OutputError, DataError)) or error.errno is None:
+                raise
+            reason = os.strerror(error.errno)
+            raise OutputError(f"cannot write the data set in {str(self.folder)!r}: {reason}") from error
         finally:
             self._sweep()
             lock.release()
