@@ -41,8 +41,8 @@ DROP_ALL = 0.1
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
     64: (0.6, {
-        "eurosat": 0.5, "ucmerced": 0.25, "bluemarble": 0.12, "eurosat_scenes": 0.04, "oscd": 0.04,
-        "naip": 0.01, "dubai": 0.04,
+        "eurosat": 0.42, "ucmerced": 0.25, "bluemarble": 0.12, "eurosat_scenes": 0.12, "oscd": 0.05,
+        "naip": 0.01, "dubai": 0.03,
     }),
     128: (0.28, {
         "eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06,
