@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=20, help="of each level")
     parser.add_argument("--size", type=int, default=2048, help="pixels a side, a multiple of 256 from 512")
     parser.add_argument("--steps", type=int, help="the world's default if not given")
+    parser.add_argument("--halo", type=int, help="latents, the world's default if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="of tiles, to go on with it later")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -47,7 +48,7 @@ def main() -> None:
         args.levels, args.windows, args.size = [8], 2, 512
     if args.size % TILE or args.size < 2 * TILE:
         parser.error("--size must be a multiple of 256 from 512")
-    options = {} if args.steps is None else {"steps": args.steps}
+    options = {"steps": args.steps, "halo": args.halo}
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         world = World.open(args.seed, args.model, cache=args.cache or folder, **options)

@@ -20,17 +20,19 @@ class Steps:
     """Of each level of a world."""
     order: int
     """Of the world's solver (`earthgen.world.canvas.Canvas`)."""
+    halo: int
+    """Latents that the network sees for each step around a tile of a world."""
 
     def refinement(self, first: int) -> int:
         """How many a refinement takes where an image from noise takes `first`."""
         return max(1, round(first * self.refining / self.first))
 
 
-MANY = Steps(first=20, refining=8, world=4, order=2)
+MANY = Steps(first=20, refining=8, world=4, order=2, halo=0)
 """Of a velocity at one noise level. 4 steps of second order on level 8 of a world are 1.5 grey levels (rms) from 40 of
 first order and have 88 % of their detail; 7 of first order are 2.2 and have 80 %, and 5 and 7 of second order are 0.9
 and 0.5 and have 94 and 100 %."""
-FEW = Steps(first=4, refining=2, world=2, order=1)
+FEW = Steps(first=4, refining=2, world=2, order=1, halo=4)
 """Of a mean velocity until the step's end (`EarthUNet.few_step`), whose steps no line continues."""
 
 

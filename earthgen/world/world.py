@@ -101,7 +101,7 @@ class World:
         guidance: Guidance | Mapping[int, Guidance] | None = None,
         consistent: bool = True,
         tile: int = DEFAULT_TILE,
-        halo: int = 0,
+        halo: int | None = None,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
         backend: str = "torch",
@@ -135,7 +135,7 @@ class World:
             tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
                 window and more for a single tile.
             halo: Latents that the network sees for each step around a tile and what it is decoded from
-                (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact.
+                (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact. None for what is usual.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
             backend: What computes a model that is given by name: "torch", "openvino", "onnx".
@@ -173,6 +173,7 @@ class World:
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
         usual = usual_steps(pipe.unet)
+        halo = usual.halo if halo is None else halo
         counts = by_level("steps", steps, levels, dict.fromkeys(levels, usual.world) | alone(ground, usual.first))
         sampling = {}
         for level in levels:
