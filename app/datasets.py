@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from earthgen.app.jobs import Job
 from earthgen.app.shapes import Class
-from earthgen.app.tasks import AnySeed, Side, Steps, Tasks, WorkRequest, seed_of
+from earthgen.app.tasks import AnySeed, Side, Steps, Tasks, Upload, WorkRequest, seed_of
 from earthgen.app.worlds import Day, Prompt, Weights
 from earthgen.cli import parse
 from earthgen.conditions import GSD_RANGE, Guidance
@@ -40,7 +40,7 @@ _MAKING = 0.97
 
 
 class DatasetRequest(WorkRequest):
-    """A labelled data set, its layouts drawn by rules. Pairs are ranges that are drawn from anew for every image."""
+    """A labelled data set. Pairs are ranges that are drawn from anew for every image."""
 
     task: Task = "detection"
     classes: Annotated[tuple[Class, ...], Field(max_length=64)] = ()
@@ -60,6 +60,9 @@ class DatasetRequest(WorkRequest):
     ] = None
     dates: tuple[Day, Day] | None = None
     clouds: tuple[Fraction, Fraction] | None = None
+    labels: Annotated[
+        Upload, Field(description="As POST /labels gives it: objects lie as they do there, and not by rules.")
+    ] = None
     objects: Annotated[float, Field(gt=0, le=1000, description="Of each class an image, on average.")] = 10
     length: Annotated[tuple[Pixels, Pixels], Field(description="Longer side of objects, pixels.")] = DEFAULT_RULE.length
     upright: Annotated[bool, Field(description="Whether objects are never turned.")] = False
@@ -83,6 +86,8 @@ class DatasetRequest(WorkRequest):
         from torch import get_num_threads
 
         settings = tasks.settings
+        if self.labels is not None and self.task != "detection":
+            raise ArgumentError("labels", "must be absent but for detection", self.task)
         if self.screened and settings.judge is None:
             raise ArgumentError("screened", "must be false on a server without an evaluator", True)
         if self.count > settings.dataset_images:
@@ -98,13 +103,14 @@ class DatasetRequest(WorkRequest):
             "gap": DEFAULT_RULE.gap,
             "heading": (0.0, 0.0) if self.upright else None,
         }
-        laid_out = self.task in ("detection", "segmentation")
+        by_rules = self.task in ("detection", "segmentation") and self.labels is None
         return Config.from_dict(
             {
                 "task": self.task,
                 "classes": self.classes,
                 "count": self.count,
                 "seed": seed,
+                "real": None if self.labels is None else str(tasks.labels.path(self.labels)),
                 "size": (self.height, self.width),
                 "formats": self.formats or DEFAULT_FORMATS[self.task],
                 "prompts": {ANY: texts} if (texts := [text for text in self.prompts if text]) else {},
@@ -116,7 +122,7 @@ class DatasetRequest(WorkRequest):
                 },
                 "layout": {
                     "background": ground,
-                    "rules": {name: objects for name in self.classes if laid_out and name != ground},
+                    "rules": {name: objects for name in self.classes if by_rules and name != ground},
                 },
                 "filter": {"enabled": self.screened, "judge": str(settings.judge) if self.screened else None},
                 "guidance": parse.guidance(self.guidance) or Guidance(),
@@ -135,12 +141,16 @@ def start(tasks: Tasks, asked: DatasetRequest, client: str) -> dict[str, Any]:
         ArgumentError: The request makes no sense.
         BusyError: Too many works wait.
     """
-    from earthgen.dataset import engine  # torch: behind the page
+    from earthgen.dataset import engine, real  # torch: behind the page
 
     seed = seed_of(asked.seed)
     asked = asked.model_copy(update={"seed": seed})
     config = asked.config(seed, tasks)
-    whole = engine.resolve(config, None).to_dict() | {"created": None}  # refuses formats that the task does not have
+    labelled = real.read(config)
+    resolved = engine.resolve(config, labelled)  # refuses formats that the task does not have
+    if labelled is not None:
+        real.learnable(labelled, resolved.classes, objects=True)  # refuses classes that the labels do not have
+    whole = resolved.to_dict() | {"created": None}
     digest = hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
     folder = tasks.settings.folder / "datasets" / digest
     return tasks.jobs.start(
@@ -170,7 +180,7 @@ def _make(tasks: Tasks, config: Config, folder: Path, job: Job) -> None:
     report = engine.make(config, folder, progress=False, pipe=tasks.model.pipe, on_step=on_step)
     on_step(1.0)
     store = Store(folder)
-    if config.model != BUNDLED or config.filter.judge is not None:
+    if config.model != BUNDLED or config.filter.judge is not None or config.real is not None:
         _without_paths(store)
     job.about |= {name: report[name] for name in ("images", "rejected", "objects")}
     link(store.summary, job.folder / "summary.html")
@@ -187,7 +197,8 @@ def _without_paths(store: Store) -> None:
     judge = config.filter.judge
     screening = dataclasses.replace(config.filter, judge=None if judge is None else Path(judge).name)
     model = config.model if config.model == BUNDLED else Path(config.model).resolve().name
-    config = dataclasses.replace(config, model=model, filter=screening)
+    own = None if config.real is None else "labels.json"
+    config = dataclasses.replace(config, model=model, filter=screening, real=own)
     store.write_config(config)
     summary.write(store, config, store.records())
     store.finish()

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from earthgen import weights
 from earthgen.app.jobs import Jobs
+from earthgen.app.own import OwnLabelsStore
 from earthgen.app.settings import Settings
 from earthgen.app.tasks import Tasks
 from earthgen.app.uploads import Uploads
@@ -42,16 +43,19 @@ class Engine:
     settings: Settings
     worker: Worker
     loading: Future[Model]
-    """The worker's first work."""
+    """The worker's first work, begun when somebody needs it, or after a while."""
     model_sha256: str
     worlds: Worlds
     uploads: Uploads
+    labels: OwnLabelsStore
     jobs: Jobs
     tasks: Tasks
 
     @classmethod
     def open(cls, settings: Settings, pipe: Any = None) -> Engine:
         """Make the folders; the model is loaded once the worker is started. `pipe` is a pipeline in its place.
+
+        A page that is being opened needs both cores of a small machine, and no model until its map is there.
 
         Raises:
             WeightsError: There is no such model.
@@ -70,8 +74,9 @@ class Engine:
         uploads = Uploads(folder / "uploads", settings.upload_pixels, settings.kept_bytes)
         worlds = Worlds(loading, regions, uploads, cache, settings.worlds)
         jobs = Jobs(folder / "jobs", worker, settings.kept_jobs, settings.kept_bytes)
-        tasks = Tasks(settings, loading, worlds, uploads, jobs)
-        return cls(settings, worker, loading, sha256, worlds, uploads, jobs, tasks)
+        labels = OwnLabelsStore(folder / "labels")
+        tasks = Tasks(settings, loading, worlds, uploads, labels, jobs)
+        return cls(settings, worker, loading, sha256, worlds, uploads, labels, jobs, tasks)
 
     async def world(self, view: View, request: Request, deadline: float) -> World:
         """The world of a view, once the model is there.
@@ -79,6 +84,7 @@ class Engine:
         Raises:
             BusyError: The model takes too long.
         """
+        self.worker.start()
         if not self.loading.done():
             await _result(self.loading, request, deadline, "the model is being loaded, come again")
         return await run_in_threadpool(self.worlds.open, view)

@@ -52,6 +52,7 @@ class Guard:
     def __init__(self, app: Any, settings: Settings, engine: Any = None) -> None:
         self.app, self.settings, self.engine = app, settings, engine
         self._rate = Rate(settings.rate, settings.burst)
+        self._limits = {"/uploads": settings.upload_bytes, "/labels": settings.labels_bytes}
         self._credentials = None
         if settings.user is not None:
             self._credentials = base64.b64encode(f"{settings.user}:{settings.password}".encode())
@@ -91,7 +92,7 @@ class Guard:
         if b"transfer-encoding" in headers:  # the length is said, and the server holds the client to it
             return 411, "the body's length must be said", []
         length = headers.get(b"content-length", b"0")
-        limit = self.settings.upload_bytes if path == "/uploads" else _FORM_BYTES
+        limit = self._limits.get(path, _FORM_BYTES)
         if not length.isdigit() or int(length[:20]) > limit:
             return 413, f"a body of at most {limit} bytes is taken", []
         if seconds := self._rate.wait((scope.get("client") or ("", 0))[0]):

@@ -188,6 +188,7 @@ class Jobs:
             self._jobs[job.id] = job
         try:
             self.worker.submit(job)
+            self.worker.start()
         except Exception:
             with self._lock:
                 del self._jobs[job.id]

@@ -7,6 +7,7 @@ coarser level, and may ask again; any other waits for the tile itself. Where the
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import html
@@ -41,7 +42,7 @@ from earthgen.world.pyramid import DEEPEST
 
 log = logging.getLogger(__name__)
 
-_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "change.js", "jobs.js")
+_SCRIPTS = ("leaflet.js", "base.js", "draw.js", "explore.js", "images.js", "change.js", "labels.js", "jobs.js")
 ATTRIBUTION = f"Synthetic imagery by earthgen · {CREDIT}"
 _BUSY: dict[int | str, dict[str, Any]] = {
     503: {"description": "Busy; `Retry-After` says for how many seconds."},
@@ -97,10 +98,12 @@ def create_app(settings: Settings, pipe: Any = None, page: bool = True) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        engine.worker.start()
+        delay = 0 if engine.loading.done() else settings.idle_s
+        later = asyncio.get_running_loop().call_later(delay, engine.worker.start)
         try:
             yield
         finally:
+            later.cancel()
             await run_in_threadpool(engine.worker.stop)
 
     app = FastAPI(
@@ -318,6 +321,12 @@ def _work_routes(app: FastAPI, engine: Engine) -> None:
     async def upload(request: Request) -> dict[str, Any]:
         """Take in an image, the body being the file: PNG, JPEG or GeoTIFF."""
         taken = await run_in_threadpool(engine.uploads.put, await request.body())
+        return taken._asdict()
+
+    @app.post("/labels", status_code=201, responses=_BUSY, openapi_extra={"requestBody": body}, tags=["jobs"])
+    async def own_labels(request: Request) -> dict[str, Any]:
+        """Take in labels to lay objects out by, the body being COCO's JSON."""
+        taken = await run_in_threadpool(engine.labels.put, await request.body())
         return taken._asdict()
 
     @app.get("/uploads/{name}.png", responses={**_PNG, **_BUSY}, response_class=Response, tags=["jobs"])

@@ -32,6 +32,8 @@ class Settings:
     waiting: int = 64
     """Tiles and other short works that wait for the model; beyond them the answer is 503."""
     jobs_waiting: int = 16
+    idle_s: float = 10.0
+    """When the model is loaded if nobody has needed it before."""
     wait_s: float = 60.0
     """How long a request waits for the model before it is told to come again."""
     rate: float = 50.0
@@ -40,6 +42,8 @@ class Settings:
     """Requests that it may make at once. A page is about a hundred."""
     upload_bytes: int = 32 << 20
     upload_pixels: int = 1 << 24
+    labels_bytes: int = 8 << 20
+    """Of labels to lay objects out by."""
     image_side: int = 1024
     """Pixels of generated images."""
     output_pixels: int = 1 << 24

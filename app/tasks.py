@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from earthgen import geo
 from earthgen.app import shapes
 from earthgen.app.jobs import Job, Jobs
+from earthgen.app.own import OwnLabelsStore
 from earthgen.app.settings import Settings
 from earthgen.app.shapes import Shapes
 from earthgen.app.uploads import Uploads
@@ -114,6 +115,7 @@ class Tasks:
     loading: Future[Model]
     worlds: Worlds
     uploads: Uploads
+    labels: OwnLabelsStore
     jobs: Jobs
 
     @property

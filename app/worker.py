@@ -111,12 +111,15 @@ class Worker:
         self._wake = threading.Condition()
         self._units, self._jobs = Turns(), Turns()
         self._asked: dict[Hashable, Unit] = {}
-        self._stopped = False
+        self.started = self._stopped = False
         self._thread = threading.Thread(target=self._run, name="earthgen-model", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
+        """Begin to work, unless that was done before."""
+        with self._wake:
+            if not self.started and not self._stopped:
+                self.started = True
+                self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:
         """End after the unit or step that runs. What waits is given up."""

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,30 @@ def test_the_page_needs_nothing_of_the_model() -> None:
     assert not {"torch", "diffusers", "transformers", "scipy.ndimage", "scipy.signal"} & {*done.stdout.split()}
 
 
+WATCHED = """
+import sys
+def seen(event, given):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        print("asked for", given[1] if event == "socket.connect" else given[0])
+sys.addaudithook(seen)
+from pathlib import Path
+from fastapi.testclient import TestClient
+from earthgen.app.server import create_app
+from earthgen.app.settings import Settings
+folder = Path(sys.argv[1])
+with TestClient(create_app(Settings(folder / "out", cache=folder / "tiles")), base_url="http://localhost") as client:
+    for path in ("/", "/config", "/canvas.js", "/gradio_api/info", "/docs", "/tiles/3/4/2.png?finer_than=-1"):
+        assert client.get(path).status_code == 200, path
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_asked_for_outside_the_machine(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="needs the extra `app`")
+    done = subprocess.run([sys.executable, "-c", WATCHED, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
 def test_what_is_answered_while_the_model_is_being_loaded(
     settings: Settings, pipe: Any, routes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,9 +59,11 @@ def test_what_is_answered_while_the_model_is_being_loaded(
     with routes(dataclasses.replace(settings, wait_s=0.3), None) as client:
         try:
             assert client.get("/health").json()["model"] is None
+            assert not client.app.engine.worker.started
             ground = client.get("/tiles/8/134/90.png?steps=1&finer_than=-1")
             assert ground.status_code == 200
             assert (ground.headers["earthgen-model"], ground.headers["earthgen-level"]) == ("loading", "6")
+            assert not client.app.engine.worker.started  # the map is there first
             for path in (
                 "/tiles/8/134/90.png?steps=1",
                 "/tiles/8/134/90.png?steps=1&finer_than=6",
@@ -46,6 +73,7 @@ def test_what_is_answered_while_the_model_is_being_loaded(
                 late = client.get(path)
                 assert late.status_code == 503 and int(late.headers["retry-after"]) > 0
                 assert "loaded" in late.json()["detail"]
+            assert client.app.engine.worker.started
             job = client.post("/jobs/generate", json={"width": 32, "height": 32, "steps": 1}).json()
             assert job["state"] == "waiting"
             assert client.get("/tilejson.json").status_code == 200
@@ -69,7 +97,7 @@ def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(
 
     monkeypatch.setattr(engines, "_loaded", broken)
     monkeypatch.setattr(server, "create_app", partial(server.create_app, page=False))
-    asked = server.with_free_port(dataclasses.replace(settings, port=0))
+    asked = server.with_free_port(dataclasses.replace(settings, port=0, idle_s=0))
     # In a thread of its own: a browser of other tests has a loop running in this one.
     with ThreadPoolExecutor(1) as thread, pytest.raises(WeightsError, match="truncated"):
         thread.submit(server.run, asked).result()
