@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from earthgen.app.shapes import Shape, Shapes
+from earthgen.app.shapes import Shapes
 from earthgen.app.worker import BusyError
+from earthgen.app.worlds import RegionsId
+from earthgen.cli import parse
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
 from earthgen.labels.formats import FORMATS
@@ -21,12 +23,12 @@ from earthgen.labels.formats import FORMATS
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Of an event that only the page itself makes."""
 _SYSTEM = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-_CANVAS = """<div class="eg-canvas {kind}"><div class="eg-above"></div><div class="eg-map" tabindex="0"></div>
-<div class="eg-below"></div></div>"""
+_ABOVE = '<div class="eg-canvas {kind}"><div class="eg-above"></div>'
+_CANVAS = _ABOVE + '<div class="eg-map" tabindex="0"></div><div class="eg-below"></div></div>'
+PICKER = _ABOVE + "</div>"
 _SEASONS = {"spring": (4, 15), "summer": (7, 15), "autumn": (10, 15), "winter": (1, 15)}
 _SOUTH = {"spring": "autumn", "summer": "winter", "autumn": "spring", "winter": "summer"}
 _SEASON_YEAR = 2024
-_shapes: TypeAdapter[tuple[Shape, ...]] = TypeAdapter(Shapes)
 WORLD_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask", "coarse")
 IMAGE_WEIGHTS = ("text", "gsd", "position", "date", "cloud", "boxes", "mask")
 _SAMPLES = [
@@ -41,6 +43,35 @@ _SAMPLES = [
 ]
 
 
+class Taken(BaseModel):
+    """An image that was uploaded to a canvas."""
+
+    id: str
+    georeferenced: bool = False
+
+
+class Seen(BaseModel):
+    """The part of the world that a map shows, degrees, and the level whose pixels it shows."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+    zoom: int
+
+
+class Canvas(BaseModel):
+    """What a person has on a canvas."""
+
+    shapes: Shapes = ()
+    image: Taken | None = None
+    frame: Seen | None = None
+    regions: RegionsId = None
+    """On the world's map: those that a link brought, until something is drawn."""
+    labels: str | None = None
+    """Of data sets: those to lay objects out by."""
+
+
 def script(name: str, events: tuple[str, ...] = ()) -> str:
     """What sets a canvas up, once `canvas.js` is there. Gradio knows the events by their names in it."""
     ready = "window.earthgen && window.earthgen.ready"
@@ -48,10 +79,36 @@ def script(name: str, events: tuple[str, ...] = ()) -> str:
     return f"const go = () => {{ if ({ready}) {call}; else setTimeout(go, 20); }}; go();"
 
 
-def canvas(name: str, events: tuple[str, ...], kind: str = "", value: Any = None) -> gr.HTML:
-    """A canvas that a script draws: its value is what Python says, its events what the person does."""
-    template = _CANVAS.format(kind=kind)
-    return gr.HTML(value, html_template=template, js_on_load=script(name, events), apply_default_css=False)
+def canvas(
+    name: str, events: tuple[str, ...] = (), kind: str = "", value: Any = None, template: str = _CANVAS
+) -> tuple[gr.HTML, gr.JSON]:
+    """A canvas that a script draws: its value is what Python says, its events what the person does.
+
+    And beside it the place of what the person has on it, which events take with them: see `taking`.
+    """
+    html = gr.HTML(
+        value, html_template=template.format(kind=kind), js_on_load=script(name, events), apply_default_css=False
+    )
+    return html, gr.JSON(visible=False)
+
+
+def taking(name: str, count: int) -> dict[str, Any]:
+    """Of an event with `count` inputs: the first is what is on the canvas, read in the browser when it happens.
+
+    Told to the server stroke by stroke it would be late for a person who draws and at once presses Run.
+    """
+    now = f"window.earthgen?.now.{name}?.() ?? null"
+    return PRIVATE | {"js": f"(...given) => [{now}, ...given.slice(1, {count})]"}
+
+
+def on_canvas(given: Any) -> Canvas:
+    """What is on a canvas, checked. Raises `ValidationError`."""
+    return Canvas.model_validate(given or {})
+
+
+def visitor(request: gr.Request) -> str:
+    """Who is at a page, for taking turns: an address, and the page there."""
+    return f"{request.client.host if request.client else ''} {request.session_hash}"
 
 
 class Told:
@@ -73,7 +130,12 @@ def theme() -> gr.themes.Base:
     """Calm, with the system's own fonts."""
     return gr.themes.Base(
         primary_hue="blue", neutral_hue="slate", font=_SYSTEM, font_mono=["ui-monospace", "monospace"]
-    ).set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800")
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
 
 
 def seed_fields(value: int, fresh: bool = False) -> tuple[gr.Number, gr.Checkbox]:
@@ -106,21 +168,6 @@ def gallery(prompt: gr.Textbox) -> None:
     """Sentences to begin with."""
     shown = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[[s] for s in _SAMPLES], label="Ideas")
     shown.click(lambda row: row[0], shown, prompt, **PRIVATE)
-
-
-def shapes_of(drawn: list[Any] | None) -> tuple[Shape, ...]:
-    """What was drawn, checked. Raises `ValidationError`."""
-    return _shapes.validate_python(drawn or [])
-
-
-def drawn_shapes(event: gr.EventData) -> list[Any]:
-    """What was drawn on a canvas."""
-    return list(event._data["shapes"])
-
-
-def taken_upload(event: gr.EventData) -> dict[str, Any] | None:
-    """The image that was uploaded to a canvas; None where it was removed."""
-    return dict(event._data) if event._data["id"] else None
 
 
 def size_of(width: float, height: float) -> str:
@@ -156,8 +203,8 @@ def whole(name: str, value: float | None) -> int:
     return int(value)
 
 
-def day_of(text: str, season: str, where: dict[str, Any] | None) -> dt.date | None:
-    """The date, or else the middle of a season in the hemisphere that is looked at."""
+def day_of(text: str, season: str, latitude: float = 0.0) -> dt.date | None:
+    """The date, or else the middle of a season in the hemisphere of a latitude, degrees."""
     if text and text.strip():
         try:
             return dt.date.fromisoformat(text.strip())
@@ -165,8 +212,7 @@ def day_of(text: str, season: str, where: dict[str, Any] | None) -> dt.date | No
             raise ArgumentError("date", "must be a day as YYYY-MM-DD", text) from None
     if not season:
         return None
-    south = where is not None and where["south"] + where["north"] < 0
-    return dt.date(_SEASON_YEAR, *_SEASONS[_SOUTH[season] if south else season])
+    return dt.date(_SEASON_YEAR, *_SEASONS[_SOUTH[season] if latitude < 0 else season])
 
 
 def guidance_of(names: tuple[str, ...], given: tuple[float, ...], default: float) -> str | None:
@@ -174,3 +220,9 @@ def guidance_of(names: tuple[str, ...], given: tuple[float, ...], default: float
     usual = dataclasses.asdict(Guidance.uniform(default))
     chosen = usual | dict(zip(names, map(float, given), strict=True))
     return None if chosen == usual else ",".join(f"{name}={value:g}" for name, value in chosen.items())
+
+
+def weights_of(names: tuple[str, ...], text: str | None, default: float) -> list[float]:
+    """The weights that `guidance_of` wrote, for the form."""
+    given = dataclasses.asdict(parse.guidance(text) or Guidance.uniform(default))
+    return [given[name] for name in names]

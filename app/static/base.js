@@ -37,17 +37,22 @@ window.earthgen = (() => {
     return body;
   }
 
-  // Send a picture to the server. Only its pixels and place are kept there.
-  function filePicker(label, taken) {
+  const PICTURES = {
+    url: "uploads", accept: ".png,.jpg,.jpeg,.tif,.tiff",
+    words: (upload) => `${upload.width} × ${upload.height} px` + (upload.georeferenced ? ", with its place" : ""),
+  };
+
+  // Send a file to the server, a picture if nothing else is said. Only what it shows is kept there, and its place.
+  function filePicker(label, taken, { url, accept, words } = PICTURES) {
     const note = make("span", { class: "eg-note", role: "status" });
     const input = make("input", {
-      type: "file", accept: ".png,.jpg,.jpeg,.tif,.tiff", "aria-label": label,
+      type: "file", accept, "aria-label": label,
       onchange: async () => {
         if (!input.files.length) return;
         note.textContent = "sending…";
         try {
-          const upload = await json("uploads", { method: "POST", body: input.files[0] });
-          note.textContent = `${upload.width} × ${upload.height} px` + (upload.georeferenced ? ", with its place" : "");
+          const upload = await json(url, { method: "POST", body: input.files[0] });
+          note.textContent = words(upload);
           taken(upload);
         } catch (error) { note.textContent = say(error); }
       },
@@ -106,5 +111,6 @@ window.earthgen = (() => {
     return map;
   }
 
-  return { done: [], client, random, wait, make, say, ask, json, filePicker, Compare, imageMap };
+  // What a person has on each canvas at the moment, by its name: `now.generate()`.
+  return { done: [], now: {}, client, random, wait, make, say, ask, json, filePicker, Compare, imageMap };
 })();

@@ -9,7 +9,7 @@
 
   eg.change = (element, props, trigger, watch) => {
     const result = make("section", { class: "eg-result", hidden: true, "aria-label": "The change" });
-    const easel = eg.easel(element, props, trigger, watch, {
+    const easel = eg.easel("change", element, props, watch, {
       label: "Start from an image", redo: false, word: "What is there",
       labels: ["building", "vehicle", "ship", "tree", "water", "forest", "grass", "farmland", "bare land"],
     });

@@ -7,8 +7,8 @@
   class Drawing {
     // `labels` are classes to choose from, `word` says what a label is; `things` are the classes of objects, where a
     // shape may be one in place of what the label says.
-    constructor(map, { labels, redo, changed, word, things }) {
-      Object.assign(this, { map, redoes: redo, changed, tool: "move", shapes: [], begun: null });
+    constructor(map, { labels, redo, word, things }) {
+      Object.assign(this, { map, tool: "move", shapes: [], begun: null, touched: false });
       this.layers = L.layerGroup().addTo(map);
       const list = `eg-classes-${window.earthgen.random()}`;
       this.label = make("input", { type: "text", list, placeholder: word, "aria-label": word, maxlength: 200, value: labels[0] });
@@ -23,7 +23,8 @@
           this.label.placeholder = this.label.ariaLabel = thing ? "Class of the object" : word;
         },
       }, make("option", { value: "region" }, "Region"), make("option", { value: "thing" }, "Object"));
-      this.size = make("input", { type: "range", min: 1, max: 40, value: 8, "aria-label": "Width of the brush, in screen pixels", title: "Width of the brush" });
+      this.size = make("input", { type: "range", min: 1, max: 40, value: 8, "aria-label": "Width of the brush, in screen pixels" });
+      this.width = make("label", { class: "eg-note", hidden: true }, "width ", this.size);
       this.tools = {};
       for (const [tool, text, hint] of [
         ["move", "Move", "Move the map"],
@@ -36,7 +37,7 @@
       const clear = make("button", { type: "button", onclick: () => { this.shapes = []; this.update(); } }, "Clear");
       this.list = make("ul", { class: "eg-shapes", "aria-label": "What is drawn" });
       this.bar = make("div", { class: "eg-bar", role: "toolbar", "aria-label": "Drawing" },
-        ...Object.values(this.tools), this.finish, this.role, this.label, offered, this.size, clear);
+        ...Object.values(this.tools), this.finish, this.role, this.label, offered, this.width, clear);
       const container = map.getContainer();
       container.append(make("div", { class: "eg-cross", "aria-hidden": "true" }));
       container.addEventListener("pointerdown", (event) => this.down(event));
@@ -50,6 +51,7 @@
       this.end();
       this.tool = tool;
       for (const [name, button] of Object.entries(this.tools)) button.setAttribute("aria-pressed", name === tool);
+      this.width.hidden = !["brush", "redo"].includes(tool);
       const moving = tool === "move";
       this.map.dragging[moving ? "enable" : "disable"]();
       this.map.doubleClickZoom[moving ? "enable" : "disable"]();
@@ -129,7 +131,13 @@
       this.update();
     }
 
-    update() { this.paint(); this.tell(); this.changed(this.shapes); }
+    update() { this.touched = true; this.paint(); this.tell(); }
+
+    // All that is drawn; what is still being drawn is taken as finished.
+    all() { this.end(); return this.shapes; }
+
+    // As if nothing had been drawn yet.
+    reset() { this.begun = null; this.shapes = []; this.update(); this.touched = false; }
 
     colour(shape) {
       if (shape.redo) return "#ffffff";
@@ -167,7 +175,7 @@
         });
         const angle = shape.kind !== "box" ? null : make("label", {}, "turned ", make("input", {
           type: "number", value: shape.angle, min: -180, max: 180, step: 5, "aria-label": `Angle of shape ${n + 1}, degrees clockwise`,
-          onchange: (event) => { shape.angle = Number(event.target.value) || 0; this.paint(); this.changed(this.shapes); },
+          onchange: (event) => { shape.angle = Number(event.target.value) || 0; this.paint(); },
         }), "°");
         const remove = make("button", { type: "button", "aria-label": `Remove shape ${n + 1}`, onclick: () => { this.shapes.splice(n, 1); this.update(); } }, "×");
         return make("li", {}, swatch, make("span", {}, shape.redo ? "" : shape.thing ? `object, ${shape.kind}` : shape.kind), name, angle, remove);

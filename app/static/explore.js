@@ -75,7 +75,15 @@
   });
 
   function search(map) {
-    const list = make("ul", { class: "eg-found", role: "listbox", hidden: true });
+    const list = make("ul", {
+      class: "eg-found", role: "listbox", hidden: true,
+      onkeydown: (event) => {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key], all = [...list.querySelectorAll("button")];
+        if (event.key === "Escape") list.hidden = true;
+        if (step) event.preventDefault();
+        if (step || event.key === "Escape") ((step && all[all.indexOf(document.activeElement) + step]) || input).focus({ preventScroll: true });
+      },
+    });
     let last = 0;
     const go = (place) => { list.hidden = true; map.setView([place.lat, place.lon], Math.max(map.getZoom(), 10)); };
     const input = make("input", {
@@ -85,12 +93,12 @@
         const found = text.length < 2 ? [] : await eg.json(`places?q=${encodeURIComponent(text)}`).catch(() => []);
         if (mine !== last) return;
         list.hidden = !found.length;
-        list.replaceChildren(...found.map((place) => make("li", {}, make("button", { type: "button", role: "option", onclick: () => go(place) }, [place.name, place.country].filter(Boolean).join(", ")))));
+        list.replaceChildren(...found.map((place) => make("li", { role: "none" }, make("button", { type: "button", role: "option", onclick: () => go(place) }, [place.name, place.country].filter(Boolean).join(", ")))));
         list.found = found;
       },
       onkeydown: async (event) => {
         if (event.key === "Escape") list.hidden = true;
-        if (event.key === "ArrowDown") { event.preventDefault(); list.querySelector("button")?.focus(); }
+        if (event.key === "ArrowDown") { event.preventDefault(); list.querySelector("button")?.focus({ preventScroll: true }); }
         if (event.key !== "Enter") return;
         event.preventDefault();
         last++;
@@ -125,7 +133,7 @@
     map.setView([at.lat, at.lon], at.zoom);
 
     const compare = new eg.Compare(map, "compare");
-    let layer = null, other = null, query = start.query;
+    let layer = null, other = null, query = start.query, compared = "", upload = null, uploaded = false;
     const tell = () => {
       const left = (layer ? layer.left : 0) + (other ? other.left : 0);
       status.textContent = left && layer && layer.loading ? "loading the model" : left ? `preview, ${left} tiles being made` : "";
@@ -139,13 +147,14 @@
     };
     const link = () => {
       const c = map.getCenter(), words = `at=${map.getZoom()}/${c.lat.toFixed(5)}/${c.wrap().lng.toFixed(5)}`;
-      history.replaceState(null, "", `#${words}${query ? `&${query}` : ""}`);
+      history.replaceState(null, "", `#${[words, query, compared].filter(Boolean).join("&")}`);
     };
     const show = () => {
       let asked;
       try { asked = JSON.parse(props.value); } catch { return; }
       if (!asked) return;
       query = asked.query;
+      compared = asked.compare ? new URLSearchParams({ compare: asked.compare.link }).toString() : "";
       layer = put(layer, { query, base: asked.base });
       if (asked.compare) {
         other = put(other, { query: asked.compare.query, base: asked.base, coarser: asked.compare.coarser, pane: "compare" });
@@ -163,7 +172,7 @@
     const drawing = new eg.Drawing(map, {
       labels: ["a forest", "a lake", "farmland", "a dense residential area", "a desert", "a river", "an airport"],
       things: ["building", "ship", "airplane", "vehicle", "sports field", "storage tank", "water", "forest", "road"],
-      word: "What the region should be", changed: (shapes) => trigger("drawn", { shapes }),
+      word: "What the region should be",
     });
     let outline = null;
     const picker = eg.filePicker("Grow around a GeoTIFF", (taken) => {
@@ -175,8 +184,20 @@
         outline = L.rectangle([[south, west], [north, east]], { color: "#fff", weight: 1, dashArray: "4", fill: false, interactive: false }).addTo(map);
         map.fitBounds(outline.getBounds().pad(0.5), { animate: false });
       }
-      trigger("uploaded", taken || { id: null });
+      upload = taken;
+      uploaded = true;
+      trigger("uploaded");
     });
+    // What a link brought stays until something is put in its place.
+    eg.now.explore = () => {
+      const b = map.getBounds(), asked = new URLSearchParams(query), known = asked.get("known"), shapes = drawing.all();
+      return {
+        shapes,
+        image: uploaded ? upload : known && { id: known },
+        regions: drawing.touched ? null : asked.get("regions"),
+        frame: { west: b.getWest(), south: b.getSouth(), east: b.getEast(), north: b.getNorth(), zoom: layer ? layer._clampZoom(map.getZoom()) : map.getZoom() },
+      };
+    };
     const copied = make("span", { class: "eg-note", role: "status" });
     const copy = make("button", {
       type: "button", onclick: async () => {
@@ -187,16 +208,17 @@
     element.querySelector(".eg-above").append(search(map), copy, copied, picker);
     element.querySelector(".eg-below").append(drawing.bar, drawing.list);
 
-    let soon = 0;
-    const moved = () => {
-      const b = map.getBounds();
-      trigger("moved", { west: b.getWest(), south: b.getSouth(), east: b.getEast(), north: b.getNorth(), zoom: layer ? layer._clampZoom(map.getZoom()) : map.getZoom() });
-    };
-    map.on("moveend", () => { link(); clearTimeout(soon); soon = setTimeout(moved, 300); });
+    map.on("moveend", link);
+    window.addEventListener("hashchange", () => { // another link in the same window
+      const { at: there, query: words } = read();
+      if (there) map.setView([there.lat, there.lon], there.zoom);
+      drawing.reset();
+      uploaded = false;
+      trigger("opened", { query: words });
+    });
     new ResizeObserver(() => map.invalidateSize()).observe(place);
     place.map = map;
     show();
     trigger("opened", { query: start.query });
-    moved();
   };
 })();

@@ -5,7 +5,7 @@
   const pictures = (record) => record.files.filter((file) => file.type === "image/png");
 
   // An image, one's own or a new one of some size, with what is drawn on it. `show` puts another picture there.
-  eg.easel = (element, props, trigger, watch, { label, labels, redo, word }) => {
+  eg.easel = (name, element, props, watch, { label, labels, redo, word }) => {
     const place = element.querySelector(".eg-map");
     if (!place || place.dataset.made) return null;
     place.dataset.made = "yes";
@@ -23,13 +23,13 @@
       if (shown) shown.remove();
       shown = url ? map.picture(url, width, height) : null;
     };
-    const drawing = new eg.Drawing(map, { labels, redo, word, changed: (shapes) => trigger("drawn", { shapes }) });
+    const drawing = new eg.Drawing(map, { labels, redo, word });
     const picker = eg.filePicker(label, (taken) => {
       easel.upload = taken;
       easel.show(taken && `uploads/${taken.id}.png`, taken?.width, taken?.height);
       fit();
-      trigger("uploaded", taken || { id: null });
     });
+    eg.now[name] = () => ({ shapes: drawing.all(), image: easel.upload });
     element.querySelector(".eg-above").append(picker);
     element.querySelector(".eg-below").append(drawing.bar, drawing.list);
     const resize = () => { try { size = JSON.parse(props.value) || size; } catch { return; } if (!easel.upload) fit(); };
@@ -41,7 +41,7 @@
   };
 
   eg.generate = (element, props, trigger, watch) => {
-    const easel = eg.easel(element, props, trigger, watch, {
+    const easel = eg.easel("generate", element, props, watch, {
       label: "Start from an image", redo: true, word: "Class of what is drawn",
       labels: ["building", "ship", "airplane", "vehicle", "water", "forest", "road", "grass", "bare ground"],
     });
@@ -52,7 +52,7 @@
     });
   };
 
-  eg.refine = (element, props, trigger) => {
+  eg.refine = (element) => {
     const place = element.querySelector(".eg-map");
     if (!place || place.dataset.made) return;
     place.dataset.made = "yes";
@@ -65,8 +65,8 @@
       before = after = null;
       compare.hide();
       if (taken) { before = map.picture(`uploads/${taken.id}.png`, taken.width, taken.height); map.touched = false; map.fit(taken.width, taken.height); }
-      trigger("uploaded", taken || { id: null });
     }));
+    eg.now.refine = () => ({ image: upload });
     window.addEventListener("earthgen:done", ({ detail }) => {
       const first = pictures(detail)[0];
       if (detail.kind !== "upscale" || !first || !upload || detail.about.image !== upload.id) return;

@@ -46,8 +46,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
     used = gr.Markdown(
         "Draw what is there, with classes, on an image or on nothing. Without drawing, the seed decides."
     )
-    canvas = forms.canvas("change", ("drawn", "uploaded"), "eg-image", forms.size_of(256, 256))
-    drawn, image = gr.State([]), gr.State(None)
+    canvas, now = forms.canvas("change", kind="eg-image", value=forms.size_of(256, 256))
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
@@ -91,16 +90,17 @@ def change(engine: Engine, started: gr.Textbox) -> None:
         )
 
     def make(
-        ticked: list[Any], number: float | None, shapes: list[Any], upload: dict[str, Any] | None,
-        chosen: float, fresh: bool, wide: float, high: float, denoising: float, around: float, text: str,
-        metres: float | None, under: str | None, named: list[str], before: str, after: str, table: str,
+        request: gr.Request, given: Any, ticked: list[Any], number: float | None, chosen: float, fresh: bool,
+        wide: float, high: float, denoising: float, around: float, text: str, metres: float | None, under: str | None,
+        named: list[str], before: str, after: str, table: str,
         into: list[Any], *strengths: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making a pair; the job's id."""
         with forms.Told():
+            on_it = forms.on_canvas(given)
             asked = ChangeRequest(
-                image=upload["id"] if upload else None,
-                shapes=forms.shapes_of(shapes),
+                image=on_it.image.id if on_it.image else None,
+                shapes=on_it.shapes,
                 ground=under or changes.GROUND,
                 classes=tuple(named or ()),
                 events=_events(ticked, forms.whole("events", number)),
@@ -108,24 +108,23 @@ def change(engine: Engine, started: gr.Textbox) -> None:
                 nuisance=_nuisance(strengths),
                 margin=forms.whole("margin", around),
                 prompt=text or None,
-                gsd=None if upload and upload.get("georeferenced") else metres or None,
-                dates=(forms.day_of(before, "", None), forms.day_of(after, "", None)),
+                gsd=None if on_it.image and on_it.image.georeferenced else metres or None,
+                dates=(forms.day_of(before, ""), forms.day_of(after, "")),
                 width=forms.whole("width", wide),
                 height=forms.whole("height", high),
                 seed=None if fresh else forms.whole("seed", chosen),
                 steps=forms.whole("steps", denoising),
                 formats=tuple(into or ()),
             )
-            record = changes.start(engine.tasks, asked, "page")
+            record = changes.start(engine.tasks, asked, forms.visitor(request))
             return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [
-        kinds, count, drawn, image, seed, randomise, width, height, steps, margin, prompt, gsd, ground, classes, first,
-        second, turns, formats, *nuisances,
+        now, kinds, count, seed, randomise, width, height, steps, margin, prompt, gsd, ground, classes, first, second,
+        turns, formats, *nuisances,
     ]  # fmt: skip
-    gr.on([run.click, prompt.submit, count.submit], make, asked, [started, seed, used], **forms.PRIVATE)
-    canvas.drawn(forms.drawn_shapes, None, drawn, **forms.PRIVATE)
-    canvas.uploaded(forms.taken_upload, None, image, **forms.PRIVATE)
+    running = [run.click, prompt.submit, count.submit]
+    gr.on(running, make, asked, [started, seed, used], **forms.taking("change", len(asked)))
     gr.on([width.release, height.release], forms.size_of, [width, height], canvas, **forms.PRIVATE)
     api(_api_change(engine), api_name="change")
 
@@ -155,9 +154,9 @@ def _nuisance(strengths: tuple[float, ...]) -> Nuisance:
 
 
 def _api_change(engine: Engine) -> Any:
-    def change(request: dict[str, Any]) -> dict[str, Any]:
+    def change(visitor: gr.Request, request: dict[str, Any]) -> dict[str, Any]:
         """Start making a change pair, asked as the body of POST /jobs/change; the job's record."""
         with forms.Told():
-            return changes.start(engine.tasks, ChangeRequest.model_validate(request), "gradio_client")
+            return changes.start(engine.tasks, ChangeRequest.model_validate(request), forms.visitor(visitor))
 
     return change

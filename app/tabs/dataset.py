@@ -40,18 +40,21 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
         gsd = gr.Textbox(label="Metres a pixel, or a range", placeholder="0.5, or 0.3, 0.6", max_length=40)
         width = gr.Slider(64, engine.settings.image_side, 256, step=32, label="Width, pixels")
         height = gr.Slider(64, engine.settings.image_side, 256, step=32, label="Height, pixels")
-    with gr.Accordion("Layout of the objects", open=False), gr.Row():
-        objects = gr.Slider(1, 100, 10, step=1, label="Objects of a class an image, on average")
-        shortest = gr.Slider(4, 200, DEFAULT_RULE.length[0], step=1, label="Longer side, from, pixels")
-        longest = gr.Slider(4, 200, DEFAULT_RULE.length[1], step=1, label="to, pixels")
-        upright = gr.Checkbox(False, label="Never turned")
-        ground = gr.Dropdown(
-            _WORDS,
-            value=None,
-            allow_custom_value=True,
-            label="Of masks: the class of the ground",
-            info="One of the above",
-        )
+    with gr.Accordion("Layout of the objects", open=False):
+        gr.Markdown("Boxes may lie as in labels of your own. Without any, they follow these rules:")
+        own, now = forms.canvas("dataset", ("labelled",), template=forms.PICKER)
+        with gr.Row():
+            objects = gr.Slider(1, 100, 10, step=1, label="Objects of a class an image, on average")
+            shortest = gr.Slider(4, 200, DEFAULT_RULE.length[0], step=1, label="Longer side, from, pixels")
+            longest = gr.Slider(4, 200, DEFAULT_RULE.length[1], step=1, label="to, pixels")
+            upright = gr.Checkbox(False, label="Never turned")
+            ground = gr.Dropdown(
+                _WORDS,
+                value=None,
+                allow_custom_value=True,
+                label="Of masks: the class of the ground",
+                info="One of the above",
+            )
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
@@ -71,13 +74,14 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
             )
 
     def make(
-        named: list[str], number: float | None, kind: Any, into: list[Any], metres: str,
-        wide: float, tall: float, mean: float, short: float, long: float, straight: bool, under: str | None,
-        chosen: float, fresh: bool, sentences: str, where: str, start: str, end: str, denoising: float, judged: bool,
+        request: gr.Request, given: Any, named: list[str], number: float | None, kind: Any, into: list[Any],
+        metres: str, wide: float, tall: float, mean: float, short: float, long: float, straight: bool,
+        under: str | None, chosen: float, fresh: bool, sentences: str, where: str, start: str, end: str,
+        denoising: float, judged: bool,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making a data set; the job's id."""
         with forms.Told():
-            days = forms.day_of(start, "", None), forms.day_of(end, "", None)
+            days = forms.day_of(start, ""), forms.day_of(end, "")
             between = forms.numbers("metres a pixel", metres, 1, 2)
             asked = DatasetRequest(
                 task=kind,
@@ -91,6 +95,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
                 gsd=(between[0], between[-1]) if between else None,
                 region=forms.numbers("region", where, 4) or None,  # type: ignore[arg-type]
                 dates=None if days == (None, None) else days,
+                labels=forms.on_canvas(given).labels,
                 objects=mean,
                 length=(short, long),
                 upright=straight,
@@ -98,16 +103,23 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
                 seed=None if fresh else forms.whole("seed", chosen),
                 steps=forms.whole("steps", denoising),
             )
-            record = datasets.start(engine.tasks, asked, "page")
+            record = datasets.start(engine.tasks, asked, forms.visitor(request))
             return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [
-        classes, count, task, formats, gsd, width, height, objects, shortest, longest, upright, ground, seed,
+        now, classes, count, task, formats, gsd, width, height, objects, shortest, longest, upright, ground, seed,
         randomise, prompts, region, first, last, steps, screened,
     ]  # fmt: skip
-    gr.on([run.click, count.submit], make, asked, [started, seed, used], **forms.PRIVATE)
+    gr.on([run.click, count.submit], make, asked, [started, seed, used], **forms.taking("dataset", len(asked)))
+    own.labelled(_named, None, classes, **forms.PRIVATE)
     task.change(lambda kind: gr.update(**_formats(kind)), task, formats, **forms.PRIVATE)
     api(_api_dataset(engine), api_name="dataset")
+
+
+def _named(event: gr.EventData) -> Any:
+    """The classes of one's own labels, chosen."""
+    names = list(event._data["classes"])
+    return gr.update(choices=sorted({*_WORDS, *names}), value=names)
 
 
 def _formats(task: str) -> dict[str, Any]:
@@ -117,9 +129,9 @@ def _formats(task: str) -> dict[str, Any]:
 
 
 def _api_dataset(engine: Engine) -> Any:
-    def dataset(request: dict[str, Any]) -> dict[str, Any]:
+    def dataset(visitor: gr.Request, request: dict[str, Any]) -> dict[str, Any]:
         """Start making a data set, asked as the body of POST /jobs/dataset; the job's record."""
         with forms.Told():
-            return datasets.start(engine.tasks, DatasetRequest.model_validate(request), "gradio_client")
+            return datasets.start(engine.tasks, DatasetRequest.model_validate(request), forms.visitor(visitor))
 
     return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import secrets
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from earthgen.errors import ArgumentError
 from earthgen.labels.formats import FORMATS
 from earthgen.world.pyramid import IMAGINED_LEVEL
 
+_SUMMER, _HALF_A_YEAR = dt.date(2024, 7, 15), dt.timedelta(days=184)
+"""What a date is compared with where none is given: half a year later, and after July where the view has none."""
+
 
 def explore(engine: Engine, started: gr.Textbox) -> None:
     """The world: looked at, steered, compared, exported."""
@@ -29,9 +33,7 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
         )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
-    canvas = forms.canvas("explore", ("opened", "moved", "drawn", "uploaded"))
-    frame, drawn, known = gr.State(None), gr.State([]), gr.State(None)
-    linked = gr.State(None)  # the regions that a link brought, until something is drawn
+    canvas, now = forms.canvas("explore", ("opened", "uploaded"))
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0)
         with gr.Row():
@@ -51,7 +53,10 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
             value="none",
             label="Compare with",
         )
-        other = gr.Textbox(label="That seed, or that date", placeholder="8, or 2024-01-15", max_length=30)
+        other = gr.Textbox(
+            label="That seed, or that date", placeholder="8, or 2024-01-15; or else the next, half a year later",
+            max_length=30,
+        )  # fmt: skip
     forms.gallery(prompt)
     with gr.Row():
         projection = gr.Radio(["Web mercator", "UTM"], value="Web mercator", label="Projection of the export")
@@ -65,25 +70,24 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
         labelled = gr.Button("Export what is on the screen with labels", min_width=200)
 
     def look(
-        text: str, number: float, fresh: bool, on: str, when: str, cover: float | None, count: float,
-        ground: Literal["earth", "imagined"],
-        kind: str, value: str, shapes: list[Any], where: dict[str, Any] | None, upload: dict[str, Any] | None,
-        brought: str | None, *given: float,
+        given: Any, text: str, number: float, fresh: bool, on: str, when: str, cover: float | None, count: float,
+        ground: Literal["earth", "imagined"], kind: str, value: str, *pulls: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """The world that is asked for, as the map takes it, the seed used, and a line that says so."""
         with forms.Told():
             chosen = secrets.randbelow(2**31) if fresh else forms.whole("seed", number)
-            collection = to_geojson(forms.shapes_of(shapes))
+            on_it = forms.on_canvas(given)
+            collection = to_geojson(on_it.shapes)
             view = View(
                 seed=chosen,
                 prompt=text or None,
-                date=forms.day_of(on, when, where),
+                date=forms.day_of(on, when, on_it.frame.south + on_it.frame.north if on_it.frame else 0.0),
                 clouds=None if cover is None or cover < 0 else cover / 100,
                 steps=forms.whole("steps", count),
-                guidance=forms.guidance_of(forms.WORLD_WEIGHTS, given, 1.0),
+                guidance=forms.guidance_of(forms.WORLD_WEIGHTS, pulls, 1.0),
                 base=ground,
-                regions=engine.worlds.regions.put(collection) if collection["features"] else brought,
-                known=upload["id"] if upload else None,
+                regions=engine.worlds.regions.put(collection) if collection["features"] else on_it.regions,
+                known=on_it.image.id if on_it.image else None,
             )
             engine.worlds.check(view)
             return _shown(view, _compared(view, kind, value)), chosen, f"Seed used: **{chosen}**"
@@ -91,84 +95,71 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
     def opened(event: gr.EventData) -> tuple[Any, ...]:
         """The world that a link names, into the form and onto the map. A broken link shows the world of seed 0."""
         try:
-            view = View.model_validate(dict(parse_qsl(str(event._data["query"]))))
+            words = dict(parse_qsl(str(event._data["query"])))
+            view = View.model_validate(words)
             engine.worlds.check(view)
+            kind, _, value = words.get("compare", "none").partition(":")
+            shown = _shown(view, _compared(view, kind, value))
         except (ValidationError, ArgumentError, KeyError):
-            view = View()
+            view, kind, value = View(), "none", ""
+            shown = _shown(view)
         clouds = -1 if view.clouds is None else round(100 * view.clouds)
         on = view.date.isoformat() if view.date else ""
         line = f"Seed used: **{view.seed}**"
-        upload = {"id": view.known} if view.known else None
-        return _shown(view), view.prompt or "", view.seed, on, clouds, view.steps, view.base, upload, view.regions, line
+        pulls = forms.weights_of(forms.WORLD_WEIGHTS, view.guidance, 1.0)
+        return shown, view.prompt or "", view.seed, on, "", clouds, view.steps, view.base, kind, value, line, *pulls
 
-    def moved(event: gr.EventData) -> dict[str, Any]:
-        return {name: float(event._data[name]) for name in ("west", "south", "east", "north", "zoom")}
-
-    def redrawn(event: gr.EventData) -> tuple[list[Any], None]:
-        """What is drawn, in place of what a link brought."""
-        return forms.drawn_shapes(event), None
-
-    def on_screen(shown: str, where: dict[str, Any] | None, projected: str) -> dict[str, Any]:
+    def on_screen(given: Any, shown: str, projected: str) -> dict[str, Any]:
         """What the map shows, as an export takes it."""
-        if not shown or where is None:
+        frame = forms.on_canvas(given).frame
+        if not shown or frame is None:
             raise ArgumentError("map", "must be shown first", None)
         view = View.model_validate(dict(parse_qsl(json.loads(shown)["query"])))
-        return {**view.model_dump(), **where, "zoom": int(where["zoom"]), "utm": projected == "UTM"}
+        return {**view.model_dump(), **frame.model_dump(), "utm": projected == "UTM"}
 
-    def exported(*where: Any) -> str:
+    def exported(request: gr.Request, *where: Any) -> str:
         """Start the export of what the map shows."""
         with forms.Told():
-            return str(engine.tasks.export(ExportRequest(**on_screen(*where)), "page")["id"])
+            return str(engine.tasks.export(ExportRequest(**on_screen(*where)), forms.visitor(request))["id"])
 
-    def exported_labelled(into: list[Any], *where: Any) -> str:
+    def exported_labelled(request: gr.Request, given: Any, shown: str, projected: str, into: list[Any]) -> str:
         """Start that with the labels of what is drawn."""
         with forms.Told():
-            asked = WindowRequest(**on_screen(*where), formats=tuple(into or ()))
-            return str(windows.start(engine.tasks, asked, "page")["id"])
+            asked = WindowRequest(**on_screen(given, shown, projected), formats=tuple(into or ()))
+            return str(windows.start(engine.tasks, asked, forms.visitor(request))["id"])
 
-    asked = [
-        prompt,
-        seed,
-        randomise,
-        day,
-        season,
-        clouds,
-        steps,
-        base,
-        against,
-        other,
-        drawn,
-        frame,
-        known,
-        linked,
-        *weights,
-    ]
-    gr.on([run.click, prompt.submit], look, asked, [canvas, seed, used], **forms.PRIVATE)
-    gr.on([against.change, other.submit], look, asked, [canvas, seed, used], **forms.PRIVATE)
-    canvas.opened(opened, None, [canvas, prompt, seed, day, clouds, steps, base, known, linked, used], **forms.PRIVATE)
-    taken = canvas.uploaded(forms.taken_upload, None, known, **forms.PRIVATE)
-    taken.then(look, asked, [canvas, seed, used], **forms.PRIVATE)
-    canvas.moved(moved, None, frame, **forms.PRIVATE)
-    canvas.drawn(redrawn, None, [drawn, linked], **forms.PRIVATE)
-    where = [canvas, frame, projection]
-    export.click(exported, where, started, **forms.PRIVATE)
-    labelled.click(exported_labelled, [formats, *where], started, **forms.PRIVATE)
+    asked = [now, prompt, seed, randomise, day, season, clouds, steps, base, against, other, *weights]
+    looking = forms.taking("explore", len(asked))
+    gr.on([run.click, prompt.submit, against.input, other.submit], look, asked, [canvas, seed, used], **looking)
+    canvas.uploaded(look, asked, [canvas, seed, used], **looking)
+    into_form = [prompt, seed, day, season, clouds, steps, base, against, other, used, *weights]
+    canvas.opened(opened, None, [canvas, *into_form], **forms.PRIVATE)
+    where = [now, canvas, projection]
+    export.click(exported, where, started, **forms.taking("explore", len(where)))
+    labelled.click(exported_labelled, [*where, formats], started, **forms.taking("explore", len(where) + 1))
 
 
 def _compared(view: View, kind: str, value: str) -> dict[str, Any] | None:
-    """What the right side of the slider shows."""
+    """What the right side of the slider shows, and what a link says of it.
+
+    Raises:
+        ArgumentError: There is no such comparison, or no such day.
+        ValidationError: There is no such seed.
+    """
     if kind == "none":
         return None
     if kind == "coarser":
-        return {"query": view.query(), "label": "four times coarser", "coarser": 2}
+        return {"query": view.query(), "label": "four times coarser", "coarser": 2, "link": kind}
     if kind == "date":
-        day = forms.day_of(value, "", None)
-        if day is None:
-            raise ArgumentError("date", "must be given to compare with", value)
-        return {"query": view.model_copy(update={"date": day}).query(), "label": day.isoformat(), "coarser": 0}
+        day = forms.day_of(value, "") or (view.date or _SUMMER) + _HALF_A_YEAR
+        label = day.isoformat()
+        query = View(**(view.model_dump() | {"date": day})).query()
+        return {"query": query, "label": label, "coarser": 0, "link": f"date:{label}"}
+    if kind != "seed":
+        raise ArgumentError("compare", "must be none, seed, date or coarser", kind)
     number = int(value) if value.strip().isdecimal() else view.seed + 1
     other = View(**(view.model_dump() | {"seed": number}))
-    return {"query": other.query(), "label": f"seed {number}", "coarser": 0}
+    return {"query": other.query(), "label": f"seed {number}", "coarser": 0, "link": f"seed:{number}"}
 
 
 def _shown(view: View, compare: dict[str, Any] | None = None) -> str:

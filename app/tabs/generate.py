@@ -21,8 +21,7 @@ def generate(engine: Engine, started: gr.Textbox) -> None:
         )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
-    canvas = forms.canvas("generate", ("drawn", "uploaded"), "eg-image", forms.size_of(256, 256))
-    drawn, image = gr.State([]), gr.State(None)
+    canvas, now = forms.canvas("generate", kind="eg-image", value=forms.size_of(256, 256))
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
@@ -40,50 +39,50 @@ def generate(engine: Engine, started: gr.Textbox) -> None:
     forms.gallery(prompt)
 
     def make(
-        text: str, number: float, fresh: bool, wide: float, high: float, images: float, denoising: float,
-        metres: float | None, where: str, replaced: float, on: str, when: str,
-        cover: float | None, shapes: list[Any], upload: dict[str, Any] | None, *given: float,
+        request: gr.Request, given: Any, text: str, number: float, fresh: bool, wide: float, high: float,
+        images: float, denoising: float, metres: float | None, where: str, replaced: float, on: str, when: str,
+        cover: float | None, *pulls: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making images; the job's id."""
         with forms.Told():
+            on_it = forms.on_canvas(given)
             lat, lon = forms.numbers("latitude, longitude", where, 2) or (None, None)
             asked = GenerateRequest(
                 prompt=text or None,
                 gsd=metres or None,
                 lat=lat,
                 lon=lon,
-                date=forms.day_of(on, when, {"south": lat or 0, "north": lat or 0}),
+                date=forms.day_of(on, when, lat or 0.0),
                 clouds=None if cover is None or cover < 0 else cover / 100,
                 width=forms.whole("width", wide),
                 height=forms.whole("height", high),
                 count=forms.whole("images", images),
                 steps=forms.whole("steps", denoising),
                 seed=None if fresh else forms.whole("seed", number),
-                guidance=forms.guidance_of(forms.IMAGE_WEIGHTS, given, Guidance().text),
-                image=upload["id"] if upload else None,
+                guidance=forms.guidance_of(forms.IMAGE_WEIGHTS, pulls, Guidance().text),
+                image=on_it.image.id if on_it.image else None,
                 strength=replaced,
-                shapes=forms.shapes_of([s for s in shapes or [] if upload or not s.get("redo")]),
+                shapes=tuple(shape for shape in on_it.shapes if on_it.image or not shape.redo),
             )
-            record = engine.tasks.generate(asked, "page")
+            record = engine.tasks.generate(asked, forms.visitor(request))
             return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [
-        prompt, seed, randomise, width, height, count, steps, gsd, place, strength, day, season, clouds, drawn,
-        image, *weights,
+        now, prompt, seed, randomise, width, height, count, steps, gsd, place, strength, day, season, clouds, *weights,
     ]  # fmt: skip
-    gr.on([run.click, prompt.submit], make, asked, [started, seed, used], **forms.PRIVATE)
-    canvas.drawn(forms.drawn_shapes, None, drawn, **forms.PRIVATE)
-    canvas.uploaded(forms.taken_upload, None, image, **forms.PRIVATE)
+    gr.on([run.click, prompt.submit], make, asked, [started, seed, used], **forms.taking("generate", len(asked)))
     gr.on([width.release, height.release], forms.size_of, [width, height], canvas, **forms.PRIVATE)
     api(_api_generate(engine), api_name="generate")
 
 
 def _api_generate(engine: Engine) -> Any:
-    def generate(prompt: str, gsd: float = 10.0, seed: int = -1, width: int = 256, height: int = 256) -> dict[str, Any]:
+    def generate(
+        request: gr.Request, prompt: str, gsd: float = 10.0, seed: int = -1, width: int = 256, height: int = 256
+    ) -> dict[str, Any]:
         """Start making an image; the job's record. Progress and files are at `jobs/ID`. Seed -1 is a fresh one."""
         with forms.Told():
             chosen = None if seed < 0 else seed
             asked = GenerateRequest(prompt=prompt, gsd=gsd, seed=chosen, width=width, height=height)
-            return engine.tasks.generate(asked, "gradio_client")
+            return engine.tasks.generate(asked, forms.visitor(request))
 
     return generate

@@ -21,8 +21,7 @@ def refine(engine: Engine, started: gr.Textbox) -> None:
         )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown("")
-    canvas = forms.canvas("refine", ("uploaded",), "eg-image")
-    image = gr.State(None)
+    _, now = forms.canvas("refine", kind="eg-image")
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)
         with gr.Row():
@@ -38,19 +37,20 @@ def refine(engine: Engine, started: gr.Textbox) -> None:
             day, season, clouds = forms.when_fields()
 
     def refine(
-        text: str, fine: int, upload: dict[str, Any] | None, number: float, fresh: bool, metres: float | None,
+        request: gr.Request, given: Any, text: str, fine: int, number: float, fresh: bool, metres: float | None,
         blurred: float, denoising: float, chosen: str, values: str, on: str, when: str, cover: float | None,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start refining the image; the job's id."""
         with forms.Told():
-            if not upload:
+            image = forms.on_canvas(given).image
+            if image is None:
                 raise ArgumentError("image", "must be chosen first", None)
             asked = UpscaleRequest(
-                image=upload["id"],
+                image=image.id,
                 stages=fine,
-                gsd=None if upload.get("georeferenced") else metres or None,
+                gsd=None if image.georeferenced else metres or None,
                 prompt=text or None,
-                date=forms.day_of(on, when, None),
+                date=forms.day_of(on, when),
                 clouds=None if cover is None or cover < 0 else cover / 100,
                 scale=values or None,
                 bands=chosen or None,
@@ -58,9 +58,8 @@ def refine(engine: Engine, started: gr.Textbox) -> None:
                 seed=None if fresh else forms.whole("seed", number),
                 steps=forms.whole("steps", denoising),
             )
-            record = engine.tasks.upscale(asked, "page")
+            record = engine.tasks.upscale(asked, forms.visitor(request))
             return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
-    asked = [prompt, stages, image, seed, randomise, gsd, degradation, steps, bands, scale, day, season, clouds]
-    gr.on([run.click, prompt.submit], refine, asked, [started, seed, used], **forms.PRIVATE)
-    canvas.uploaded(forms.taken_upload, None, image, **forms.PRIVATE)
+    asked = [now, prompt, stages, seed, randomise, gsd, degradation, steps, bands, scale, day, season, clouds]
+    gr.on([run.click, prompt.submit], refine, asked, [started, seed, used], **forms.taking("refine", len(asked)))

@@ -83,8 +83,7 @@ def test_drawing_regions_by_click(visit: Any) -> None:
     page.get_by_label("Angle of shape 1").press("Tab")
     page.get_by_label("Remove shape 2").click()
     assert shapes.count() == 2
-    visit.settled()
-    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).first.click()  # at once: what is drawn goes with it
     page.wait_for_url("**regions=**")
     visit.sharp()
     name = re.search("regions=([0-9a-f]{32})", page.url)
@@ -101,7 +100,6 @@ def test_drawing_an_object_by_click(visit: Any) -> None:
     bar.get_by_role("button", name="Box").click()
     drag(page.locator(".eg-map").first, (0.3, 0.3), (0.5, 0.5))
     assert page.get_by_text("object, box").is_visible()
-    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
@@ -161,6 +159,10 @@ def test_exploring_by_key(visit: Any) -> None:
     place.press("Enter")
     assert page.locator(".eg-shapes").first.get_by_role("listitem").count() == 1
     search = page.get_by_label("Find a place").first
+    search.fill("zuri")
+    page.get_by_role("option", name="Zürich, CH").wait_for()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowUp"):  # into the list and back
+        page.keyboard.press(key)
     search.fill("-33.9, 18.4")
     search.press("Enter")
     page.wait_for_url(re.compile("at=10/-33.9"))
@@ -172,13 +174,24 @@ def test_exploring_by_key(visit: Any) -> None:
 
 
 def test_a_link_opens_the_same_view(visit: Any, visitor: Any) -> None:
-    page = visit.open("#at=4/20/30&seed=77&steps=1&prompt=a+desert")
+    page = visit.open("#at=4/20/30&seed=77&steps=1&prompt=a+desert&guidance=text%3D3&compare=seed:5")
     assert page.get_by_label("What there is to see").first.input_value() == "a desert"
     assert "77" in page.get_by_text("Seed used").first.inner_text()
     assert view(page) == pytest.approx({"zoom": 4, "lat": 20, "lon": 30}, abs=0.2)
+    page.get_by_text("seed 5", exact=True).wait_for()
+    page.get_by_role("button", name="Run", exact=True).first.click()  # the form says what the link said
+    page.get_by_text("Seed used").first.wait_for()
+    visit.settled()
+    for words in ("seed=77", "guidance=text%3D3", "compare=seed%3A5"):
+        assert words in page.url
     other = visitor()
     again = other.open(page.url.partition("/")[2].partition("/")[2].partition("/")[2])
     assert view(again) == pytest.approx(view(page), abs=0.2) and "seed=77" in again.url
+    again.get_by_text("seed 5", exact=True).wait_for()
+    again.evaluate("location.hash = 'at=3/10/20&steps=1&seed=6'")  # another link in the same window
+    again.get_by_text("Seed used: 6").first.wait_for()
+    again.get_by_text("seed 5", exact=True).wait_for(state="hidden")
+    assert view(again) == pytest.approx({"zoom": 3, "lat": 10, "lon": 20}, abs=0.2)
     other.context.close()
     assert other.wrong == []
 
@@ -195,10 +208,14 @@ def test_a_fresh_seed_is_used_and_shown(visit: Any) -> None:
     visit.sharp()
 
 
-def test_comparing_two_seeds(visit: Any) -> None:
+@pytest.mark.parametrize(
+    ("what", "shown", "level"),
+    [("another seed", "seed 1", "8"), ("another date", "2025-01-15", "8"), ("four times coarser", None, "6")],
+)
+def test_comparing_seeds_dates_and_resolutions(visit: Any, what: str, shown: str | None, level: str) -> None:
     page = visit.open("#at=8/46.5/8&steps=1")
     page.get_by_role("button", name="Compare").first.click()
-    page.get_by_label("another seed").check()
+    page.get_by_label(what).check()
     slider = page.get_by_label("Compare: left and right").first
     slider.wait_for()
     visit.sharp()
@@ -207,7 +224,8 @@ def test_comparing_two_seeds(visit: Any) -> None:
     slider.focus()
     slider.press("ArrowRight")
     assert pane.evaluate("pane => pane.style.clip") != before
-    assert page.get_by_text("seed 1", exact=True).is_visible()
+    assert page.locator(".eg-right").first.inner_text() == (shown or what)
+    assert {tile.get_attribute("data-level") for tile in pane.locator("img.leaflet-tile").all()} == {level}
 
 
 def test_exporting_what_is_on_the_screen(visit: Any) -> None:
@@ -263,7 +281,6 @@ def test_inpainting(visit: Any, tmp_path: Path) -> None:
     panel.get_by_role("button", name="Paint anew").click()
     drag(panel.locator(".eg-map"), (0.5, 0.5), (0.52, 0.5))
     assert panel.get_by_text("made anew").is_visible()
-    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     row = visit.done()
     link = row.get_by_role("link", name=re.compile("json$")).get_attribute("href")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import threading
@@ -66,7 +67,6 @@ def test_a_change_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None:
         page.mouse.move(x + dx + 60, y + 30, steps=4)
         page.mouse.up()
     assert panel.locator(".eg-shapes").get_by_role("listitem").count() == 2
-    visit.settled()
     panel.get_by_role("button", name="Run", exact=True).click()
     page.locator(".eg-jobs li").first.wait_for()
     page.reload()
@@ -137,6 +137,30 @@ def test_a_data_set_watched_cancelled_and_gone_on_with(visit: Any, go: threading
     shot(page, "dataset")
 
 
+def test_a_data_set_that_lies_as_labels_of_ones_own(visit: Any, tmp_path: Path) -> None:
+    boxes = [[10, 10, 20, 8], [50, 60, 22, 9], [40, 20, 18, 8]]
+    mine = {
+        "images": [{"id": 1, "width": 96, "height": 96}],
+        "categories": [{"id": 1, "name": "ship"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(mine))
+    page = visit.open("#at=2/0/0")
+    panel = panel_of(page, "Data set")
+    panel.get_by_role("button", name="Layout of the objects").click()
+    panel.get_by_label("Labels of your own").set_input_files(tmp_path / "mine.json")
+    panel.get_by_text("3 objects in 1 images: ship").wait_for()
+    visit.settled()
+    quick(panel)
+    panel.get_by_label(re.compile("^Images, up to")).fill("2")
+    panel.get_by_label(re.compile("^Images, up to")).press("Tab")
+    panel.get_by_role("button", name="Run", exact=True).click()
+    row = visit.done()
+    with fetched(page, row.get_by_role("link", name=re.compile("zip$"))) as archive:
+        made = json.loads(archive.read("coco/annotations/instances_train.json"))
+    assert [category["name"] for category in made["categories"]] == ["ship"]
+
+
 def test_what_is_wrong_is_said(visitor: Any) -> None:
     visit = visitor()
     page = visit.open("#at=2/0/0")
@@ -164,7 +188,6 @@ def test_a_view_exported_with_labels(visit: Any) -> None:
     page.mouse.move(box["x"] + 420, box["y"] + 250, steps=4)
     page.mouse.up()
     assert page.locator(".eg-shapes").first.get_by_role("listitem").count() == 1
-    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_url("**regions=**")
     visit.sharp()
