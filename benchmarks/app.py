@@ -1,15 +1,17 @@
 """How quick the web canvas is, and how it bears many clients that pan at random.
 
-Starts `earthgen app` with the bundled weights and an empty cache, and measures from outside: when the page can be used
-in a headless Chromium, and what processor time the server took until then and until the model was there; at a place
-never seen, the first preview and the full view of 12 tiles; the same view again; clients that hold six requests each at
-most, and leave what is out of sight. Of the tiles they saw some are held against a fresh `World` of this process.
+Starts `earthgen app` with the bundled weights and an empty cache, and measures from outside. In a headless Chromium:
+when the page can be used, and what processor time the server took until then and until the model was there; at a
+place never seen, the first preview and the full view of 12 tiles; the view beside it; the same view again. Then clients
+that hold six requests each at most, and leave what is out of sight; of the tiles they saw some are held against a fresh
+`World` of this process. Then the tests that stand for figures, of malformed requests, hostile uploads and every tab.
 
     python benchmarks/app.py
-    python benchmarks/app.py --clients 20 --minutes 5
+    python benchmarks/app.py --clients 20 --minutes 5 --tests
 
-Takes about a minute, and the minutes asked for, and those of the fresh world. Only this machine is asked. Ends with 1
-where a client met another error than 503 with `Retry-After`, or a tile was wrong.
+Takes about a minute, the minutes asked for, those of the fresh world, and a quarter of an hour for the tests. Only this
+machine is asked. Ends with 1 where a client met another error than 503 with `Retry-After`, a tile was wrong, or a test
+failed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,12 +53,36 @@ FIGURES = {
     "changed": ("tiles that differed from an earlier answer", "≤ 0"),
     "wrong": ("tiles that differed from a fresh world", "≤ 0"),
     "memory_most_mib": ("most memory, MiB", ""),
+    "tests": ("tests of malformed requests, hostile uploads, other clients and every tab", ""),
+    "failed": ("of which failed", "≤ 0"),
+    "skipped": ("of which could not be run here", "≤ 0"),
     "growth_mib": ("most of the second half of the time over that of the first, MiB", "≤ 200"),
 }
 """What is reported, and its aim."""
 LEVEL = 12
 COLUMNS, ROWS = 4, 3
+PLACE = (2148, 1446)
+"""Column and row of the first of 12 tiles of that level."""
+LOOK = """async ([x, y, zoom, count]) => {
+  const place = document.querySelector('.eg-map'), { map } = place;
+  Object.assign(place.style, { width: '1024px', height: '768px', minHeight: 0 });
+  map.invalidateSize({ pan: false });
+  const frame = place.getBoundingClientRect(), start = performance.now();
+  const seconds = () => (performance.now() - start) / 1000;
+  const inside = (tile) => {
+    const r = tile.getBoundingClientRect(), across = Math.min(r.right, frame.right) - Math.max(r.left, frame.left);
+    return across > 1 && Math.min(r.bottom, frame.bottom) - Math.max(r.top, frame.top) > 1;
+  };
+  map.setView(map.unproject([256 * x, 256 * y], zoom), zoom, { animate: false });
+  for (let first = null; ; await new Promise((done) => setTimeout(done, 20))) {
+    const tiles = [...place.querySelectorAll('img.leaflet-tile')].filter(inside);
+    if (first === null && tiles.some((tile) => tile.dataset.level)) first = seconds();
+    if (tiles.length === count && tiles.every((tile) => Number(tile.dataset.level) === zoom)) return [first, seconds()];
+  }
+}"""
+"""In the browser: jump to a view of so many tiles, its middle in tiles of a level."""
 CONCURRENT = 6
+TESTS = Path(__file__).resolve().parents[1] / "tests" / "app"
 
 
 def tiles(level: int, x: int, y: int) -> list[tuple[int, int, int]]:
@@ -76,28 +103,6 @@ def worked(pid: int) -> float:
     """Seconds of processor time that a process took."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def view(client: httpx.AsyncClient, url: str, asked: list[tuple[int, int, int]]) -> tuple[float, float]:
-    """Seconds to the first preview and to the last tile, refined as the page does it."""
-    start, line = time.perf_counter(), asyncio.Semaphore(3)
-    first = 0.0
-
-    async def one(z: int, x: int, y: int) -> None:
-        nonlocal first
-        level = -1
-        while level < z:
-            async with line if level >= 0 else asyncio.Semaphore(1):
-                answer = await client.get(f"{url}/tiles/{z}/{x}/{y}.png?finer_than={level}")
-            if answer.status_code == 503:
-                await asyncio.sleep(int(answer.headers["retry-after"]))
-                continue
-            answer.raise_for_status()
-            level = int(answer.headers["earthgen-level"])
-            first = first or time.perf_counter() - start
-
-    await asyncio.gather(*(one(*tile) for tile in asked))
-    return first, time.perf_counter() - start
 
 
 @dataclass
@@ -178,26 +183,45 @@ def compared(seen: dict[tuple[int, int, int], bytes], count: int, model: str) ->
     return {"compared": len(sample), "wrong": int(wrong), "largest_difference": largest}
 
 
-def usable(url: str) -> float | None:
-    """Seconds until the page's map is there and its form answers; None without a browser."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return None
-    if found is None:
-        return None
+def seen(page: Any, x: int, y: int) -> tuple[float, float]:
+    """Seconds from a jump of the map to 12 tiles until one of them shows anything, and until all are what they are."""
+    first, last = page.evaluate(LOOK, [x + COLUMNS / 2, y + ROWS / 2, LEVEL, COLUMNS * ROWS])
+    return first, last
+
+
+def looked(url: str, found: dict[str, Any], pid: int) -> None:
+    """What a person in front of a headless Chromium waits for, once the server answers."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(120_000)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(300_000)
         start = time.perf_counter()
         page.goto(url)
         page.wait_for_selector(".eg-map .leaflet-tile-loaded")
         page.get_by_role("button", name="Run", exact=True).first.click(trial=True)
-        seconds = time.perf_counter() - start
+        found |= {"page_s": found["server_s"] + time.perf_counter() - start, "page_cpu_s": worked(pid)}
+        while httpx.get(f"{url}/health", timeout=60).json()["model"] is None:
+            time.sleep(0.1)
+        found["model_cpu_s"] = worked(pid)
+        found["preview_s"], found["view_s"] = seen(page, *PLACE)
+        _, found["panned_s"] = seen(page, PLACE[0] + COLUMNS, PLACE[1])
+        _, found["again_s"] = seen(page, *PLACE)
         browser.close()
-    return seconds
+
+
+def tested() -> dict[str, int]:
+    """The tests that stand for figures: how many there are, and how many of them failed or did not run."""
+    files = ("clients", "uploads", "own", "page", "tabs")
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told.xml"
+        command = [sys.executable, "-m", "pytest", f"--junitxml={told}"]
+        subprocess.run([*command, *(TESTS / f"test_{name}.py" for name in files)], cwd=TESTS.parents[1], check=False)
+        suite = next(ElementTree.parse(told).iter("testsuite"))
+    count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    return {"tests": count["tests"], "failed": count["failures"] + count["errors"], "skipped": count["skipped"]}
 
 
 def main() -> None:
@@ -205,6 +229,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=0, help="that pan at random")
     parser.add_argument("--minutes", type=float, default=1.0, help="for how long")
     parser.add_argument("--sample", type=int, default=20, help="of their tiles, held against a fresh world")
+    parser.add_argument("--tests", action="store_true", help="the tests of hostile input and of the page, too")
     parser.add_argument("--model", default="earthgen/mini", help="or a model folder")
     parser.add_argument("--port", type=int, default=7899)
     add_out(parser)
@@ -226,21 +251,7 @@ def main() -> None:
                         raise SystemExit("the server did not start") from None
                     time.sleep(0.1)
             found |= {"server_s": time.perf_counter() - start, "server_cpu_s": worked(server.pid)}
-            if (page := usable(url)) is not None:
-                found |= {"page_s": found["server_s"] + page, "page_cpu_s": worked(server.pid)}
-            while httpx.get(f"{url}/health", timeout=60).json()["model"] is None:
-                time.sleep(0.1)
-            found |= {"model_s": time.perf_counter() - start, "model_cpu_s": worked(server.pid)}
-
-            async def views() -> None:
-                async with httpx.AsyncClient(timeout=90) as client:
-                    place = tiles(LEVEL, 2148, 1446)
-                    found["preview_s"], found["view_s"] = await view(client, url, place)
-                    _, found["again_s"] = await view(client, url, place)
-                    beside = [(z, x + COLUMNS, y) for z, x, y in place]
-                    _, found["panned_s"] = await view(client, url, beside)
-
-            asyncio.run(views())
+            looked(url, found, server.pid)
             found["memory_mib"] = resident(server.pid)
             if asked.clients:
                 crowd = Crowd()
@@ -255,9 +266,12 @@ def main() -> None:
             server.wait(60)
     if asked.clients:
         found |= compared(crowd.seen, asked.sample, asked.model)
+    if asked.tests:
+        found |= tested()
     shown = [Figure(what, found[name], aim) for name, (what, aim) in FIGURES.items() if found.get(name) is not None]
     report(shown, asked, record=found)
-    if asked.clients and (found["errors"] or found["changed"] or found["wrong"] or not found["tiles"]):
+    crowded = asked.clients and (found["errors"] or found["changed"] or found["wrong"] or not found["tiles"])
+    if crowded or found.get("failed"):
         raise SystemExit(1)
 
 

@@ -4,7 +4,7 @@ Starts `earthgen app` with the bundled weights, does something in each tab, and 
 most 1200 px wide and 300 kB large. A further picture is a further function in `SCENES`.
 
     python benchmarks/screenshots.py
-    python benchmarks/screenshots.py --only generate refine -o elsewhere
+    python benchmarks/screenshots.py --only generate refine --dark --phone -o elsewhere
 
 Takes some minutes on two cores. Only this machine is asked.
 """
@@ -29,6 +29,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 SIZE = {"width": 1200, "height": 900}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 LARGEST = 300_000
 """Bytes."""
 PATIENCE = 600_000
@@ -43,7 +44,11 @@ def sharp(page: Page) -> None:
 
 def tab(page: Page, name: str) -> Any:
     """Open a tab; what it shows."""
-    page.get_by_role("tab", name=name).click()
+    button = page.get_by_role("tab", name=name)
+    if not button.count():  # on a narrow screen, in the menu
+        page.get_by_label("More tabs").click()
+        button = page.locator(".overflow-dropdown").get_by_role("button", name=name)
+    button.click()
     panel = page.get_by_role("tabpanel").filter(visible=True)
     panel.get_by_role("button", name="Run", exact=True).wait_for()
     return panel
@@ -193,6 +198,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCENES, default=list(SCENES))
     parser.add_argument("--model", default="earthgen/mini", help="or a model folder")
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--phone", action="store_true", help="on a narrow screen that is touched")
     parser.add_argument("--port", type=int, default=7898)
     asked = parser.parse_args()
     asked.output.mkdir(parents=True, exist_ok=True)
@@ -200,7 +206,8 @@ def main() -> None:
     with served(asked.port, asked.model) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for name in asked.only:
-            context = browser.new_context(viewport=SIZE, color_scheme="dark" if asked.dark else "light")
+            shape: dict[str, Any] = PHONE if asked.phone else {"viewport": SIZE}
+            context = browser.new_context(**shape, color_scheme="dark" if asked.dark else "light")
             context.set_default_timeout(PATIENCE)
             page = context.new_page()
             SCENES[name](page, url)
