@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ def real_alone(real: LabelledSet, output: Path, config: DetectorConfig) -> dict[
     trained -= start
     detector.save(output / "detector")
     return {
-        "config": {name: getattr(config, name) for name in ("size", "steps", "batch_size", "learning_rate", "seed")},
+        "config": asdict(config),
         "parameters": sum(p.numel() for p in detector.network.parameters()),
         "images": {split: len(real.of_split(split)) for split in ("train", "test")},
         "on_train": detection_figures(detector, real.of_split("train").images),
@@ -53,6 +53,7 @@ def main() -> None:
     p.add_argument("--data", help="folder of the real data sets; default: $EARTHGEN_DATA")
     p.add_argument("--synthetic", help="labelled synthetic images")
     p.add_argument("-o", "--output", type=Path, required=True)
+    p.add_argument("--network", choices=("points", "d-fine"), default=DetectorConfig().network)
     p.add_argument("--steps", type=int, default=DetectorConfig().steps)
     p.add_argument("--seeds", type=int, default=VerifyConfig().seeds)
     p.add_argument("--threads", type=int, default=2)
@@ -60,11 +61,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     real = crops(args.data, args.output / "crops")
     if args.synthetic is None:
-        figures = real_alone(real, args.output, replace(DetectorConfig(), steps=args.steps))
+        figures = real_alone(real, args.output, replace(DetectorConfig(), network=args.network, steps=args.steps))
         text = json.dumps(figures, indent=2) + "\n"
         write_text(args.output / "real_alone.json", text)
     else:
-        config = replace(VerifyConfig().with_steps(args.steps), seeds=args.seeds)
+        detector = replace(DetectorConfig(), network=args.network, steps=args.steps)
+        config = VerifyConfig(seeds=args.seeds, detector=detector)
         synthetic = read(args.synthetic, classes=real.classes)
         record = verify(real, synthetic, args.output, config, "detection", progress=True)
         text = verify_report.markdown(record)

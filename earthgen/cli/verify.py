@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 # As `earthgen.dataset.verify.TASKS`, which a test makes sure of; importing that would slow `--help` down.
-TASKS = ("detection", "segmentation", "classification")
+TASKS = ("detection", "segmentation", "classification", "oriented")
 
 
 def verify(
@@ -32,6 +32,9 @@ def verify(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Training steps of every arm. Default: what the task needs.")
     ] = None,
+    detector: Annotated[
+        str, typer.Option(metavar="NETWORK", help="points, dense and soon trained, or d-fine, of transformers.")
+    ] = "points",
     real_format: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="Of the real labels. Default: found out from the files.")
     ] = None,
@@ -47,7 +50,10 @@ def verify(
 
     \b
     Tasks, their networks and figures:
-      detection       D-FINE, horizontal boxes; mAP50 and mAP by pycocotools
+      detection       a dense detector of horizontal boxes, or D-FINE;
+                      mAP50 and mAP by pycocotools
+      oriented        the dense one, of boxes with headings; mAP50 and mAP
+                      by supervision
       segmentation    a small feature pyramid; mean intersection over union
       classification  a small residual network; accuracy
 
@@ -71,13 +77,15 @@ def verify(
     parse.at_least_one("seeds", seeds)
     parse.at_least_one("steps", steps)
     config = VerifyConfig(seeds=seeds)
+    config = replace(config, detector=replace(config.detector, network=detector))  # type: ignore[arg-type]
     if fraction:
         config = replace(config, fractions=tuple(fraction))
     if steps is not None:
         config = config.with_steps(steps)
-    ours = read(real, real_format)
-    names = ours.classes or ours.mask_classes or sorted({image.label for image in ours.images if image.label})
-    theirs = read(synthetic, synthetic_format, classes=names or None)
+    with parse.spoken_warnings():
+        ours = read(real, real_format)
+        names = ours.classes or ours.mask_classes or sorted({image.label for image in ours.images if image.label})
+        theirs = read(synthetic, synthetic_format, classes=names or None)
     record = measure(ours, theirs, output, config, task, progress=True)  # type: ignore[arg-type]
     text = verify_report.markdown(record)
     write_text(output / "verify.md", text)

@@ -1,8 +1,8 @@
-"""A small object detector that learns from few images on a CPU: D-FINE of transformers, from random weights.
+"""A small object detector that learns from few images on a CPU, from random weights: the yardstick of the verify loop.
 
-It is the yardstick of the verify loop, so nothing in it is this project's own but how it is fed. Horizontal boxes.
-Peng et al., "D-FINE: Redefine Regression Task in DETRs as Fine-grained Distribution Refinement", arXiv:2410.13842.
-Beside RT-DETRv2 and DETR, in about a CPU minute each from few small images, it was by far the first to find objects.
+Horizontal boxes. Two networks, fed alike: `Points`, plain and dense, and D-FINE of transformers, whose queries have to
+learn where to look first (Peng et al., "D-FINE: Redefine Regression Task in DETRs as Fine-grained Distribution
+Refinement", arXiv:2410.13842).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from earthgen.dataset.detector_points import Points, TurnedPoints
 from earthgen.dataset.verify_data import Objects, Pictures, objects_of, random_corner, turned, window
 from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledImage
@@ -32,12 +33,14 @@ DISTINCT = 0.6
 class DetectorConfig:
     """Shape of the network and how it is trained: AdamW, a linear warm-up, then cosine to 0."""
 
+    network: Literal["points", "d-fine"] = "points"
+    oriented: bool = False  # whether boxes have headings, which D-FINE's have not
     size: int = 256  # pixels a side of the windows it learns from and looks at
-    widths: tuple[int, ...] = (32, 64, 96, 128)  # channels at 1/4, 1/8, 1/16 and 1/32 of the size
-    hidden: int = 64  # channels of encoder and decoder
-    decoder_layers: int = 2
+    widths: tuple[int, ...] = (32, 48, 64, 96)  # channels at 1/4, 1/8, 1/16 and 1/32 of the size
+    hidden: int = 48  # channels of the pyramid; of D-FINE's encoder and decoder
     queries: int = 100  # most objects found in a window
-    denoising: int = 30  # queries that start at noisy true boxes in training
+    decoder_layers: int = 2  # of D-FINE
+    denoising: int = 30  # queries of D-FINE that start at noisy true boxes in training
     steps: int = 1_500
     batch_size: int = 8
     learning_rate: float = 1.5e-3
@@ -47,6 +50,10 @@ class DetectorConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.network not in ("points", "d-fine"):
+            raise ArgumentError("network", 'must be "points" or "d-fine"', self.network)
+        if self.oriented and self.network != "points":
+            raise ArgumentError("network", 'must be "points" for boxes with headings', self.network)
         if self.size < 64 or self.size % 32:
             raise ArgumentError("size", "must be a multiple of 32, at least 64", self.size)
         if self.hidden < 8 or self.hidden % 8:
@@ -66,6 +73,8 @@ class Detections:
     """0 to 1."""
     labels: NDArray[np.int64]
     """Numbers of the classes."""
+    corners: NDArray[np.float32] | None = None
+    """(n, 4, 2) of boxes with headings, as (x, y) in pixels."""
 
 
 class Detector:
@@ -117,9 +126,9 @@ class Detector:
         found = []
         starts = range(0, len(images), self.config.batch_size)
         for start in tqdm(starts, desc=progress, disable=progress is None, unit="batch", leave=False):
-            out = self.network(pixel_values=to_tensor(np.stack(images[start : start + self.config.batch_size])))
-            for logits, boxes in zip(out.logits.float(), out.pred_boxes.float(), strict=True):
-                found.append(_detections(logits.sigmoid(), boxes, size))
+            batch = to_tensor(np.stack(images[start : start + self.config.batch_size]))
+            for scores, boxes in zip(*self.network.found(batch), strict=True):
+                found.append(_detections(scores, boxes, size))
         return found
 
     def save(self, folder: Path | str) -> None:
@@ -165,7 +174,11 @@ class _Windows:
         for _, objects in windows:
             low, high = objects.boxes[:, :2] / self.config.size, objects.boxes[:, 2:] / self.config.size
             boxes = torch.from_numpy(np.concatenate([(low + high) / 2, high - low], 1))
-            targets.append({"class_labels": torch.from_numpy(objects.labels), "boxes": boxes})
+            target = {"class_labels": torch.from_numpy(objects.labels), "boxes": boxes}
+            if self.config.oriented and objects.rotated is not None:
+                shares = np.array([self.config.size] * 4 + [1], np.float32)
+                target["rotated"] = torch.from_numpy(objects.rotated / shares)
+            targets.append(target)
         return (x + 1) * torch.from_numpy(gain) - 1, targets
 
     def _sources(self, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -184,44 +197,61 @@ class _Windows:
         return turned(window(pixels, left, top, size), mirror, quarters), objects
 
 
-def _network(classes: int, config: DetectorConfig) -> Any:
-    """D-FINE of random weights with a short ResNet before it."""
-    from transformers import DFineConfig, DFineForObjectDetection, RTDetrResNetConfig
+class _DFine(nn.Module):
+    """D-FINE of random weights with a short ResNet before it; as `Points`."""
 
-    backbone = RTDetrResNetConfig(
-        embedding_size=config.widths[0],
-        hidden_sizes=list(config.widths),
-        depths=[1] * len(config.widths),
-        layer_type="basic",
-        out_indices=[2, 3, 4],
-    )
-    shape = DFineConfig(
-        backbone_config=backbone,
-        freeze_backbone_batch_norms=False,
-        encoder_in_channels=list(config.widths[1:]),
-        encoder_hidden_dim=config.hidden,
-        encoder_ffn_dim=2 * config.hidden,
-        encoder_attention_heads=4,
-        hidden_expansion=0.5,
-        depth_mult=0.34,
-        d_model=config.hidden,
-        decoder_in_channels=[config.hidden] * 3,
-        decoder_ffn_dim=2 * config.hidden,
-        decoder_attention_heads=4,
-        decoder_layers=config.decoder_layers,
-        decoder_n_points=2,
-        num_queries=config.queries,
-        num_denoising=config.denoising,
-        num_labels=classes,
-    )
-    return DFineForObjectDetection(shape)
+    def __init__(self, classes: int, config: DetectorConfig) -> None:
+        from transformers import DFineConfig, DFineForObjectDetection, RTDetrResNetConfig
+
+        super().__init__()
+        backbone = RTDetrResNetConfig(
+            embedding_size=config.widths[0],
+            hidden_sizes=list(config.widths),
+            depths=[1] * len(config.widths),
+            layer_type="basic",
+            out_indices=[2, 3, 4],
+        )
+        shape = DFineConfig(
+            backbone_config=backbone,
+            freeze_backbone_batch_norms=False,
+            encoder_in_channels=list(config.widths[1:]),
+            encoder_hidden_dim=config.hidden,
+            encoder_ffn_dim=2 * config.hidden,
+            encoder_attention_heads=4,
+            hidden_expansion=0.5,
+            depth_mult=0.34,
+            d_model=config.hidden,
+            decoder_in_channels=[config.hidden] * 3,
+            decoder_ffn_dim=2 * config.hidden,
+            decoder_attention_heads=4,
+            decoder_layers=config.decoder_layers,
+            decoder_n_points=2,
+            num_queries=config.queries,
+            num_denoising=config.denoising,
+            num_labels=classes,
+        )
+        self.network = DFineForObjectDetection(shape)
+
+    def loss(self, x: Tensor, targets: list[dict[str, Tensor]]) -> Tensor:
+        value: Tensor = self.network(pixel_values=x, labels=targets).loss
+        return value
+
+    def found(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.network(pixel_values=x)
+        return out.logits.float().sigmoid(), out.pred_boxes.float()
+
+
+def _network(classes: int, config: DetectorConfig) -> Any:
+    if config.network == "points":
+        return (TurnedPoints if config.oriented else Points)(classes, config.widths, config.hidden, config.queries)
+    return _DFine(classes, config)
 
 
 def _fitted(network: Any, windows: _Windows, config: DetectorConfig, progress: str | None) -> Any:
     def loss(generator: np.random.Generator) -> Tensor:
         x, targets = windows.batch(generator)
         with mixed_precision(x.device.type):
-            value: Tensor = network(pixel_values=x, labels=targets).loss
+            value: Tensor = network.loss(x, targets)
         return value
 
     return fit(network, loss, config, progress, max_grad_norm=1.0)
@@ -232,16 +262,29 @@ def _detections(scores: Tensor, boxes: Tensor, size: int) -> Detections:
 
     Args:
         scores: (queries, classes), 0 to 1.
-        boxes: (queries, 4) as centre and size, 0 to 1.
+        boxes: (queries, 4) as centre and size, 0 to 1; or (queries, 5) with an angle in degrees, of which peaks alone
+            tell which overlap.
         size: Pixels a side of the image.
     """
     best, order = scores.flatten().sort(descending=True, stable=True)
     best, order = best[: len(scores)], order[: len(scores)]
     labels = order % scores.shape[1]
+    if boxes.shape[1] == 5:
+        turned = _corners(boxes[order // scores.shape[1]], size)
+        hulls = torch.cat([turned.amin(1), turned.amax(1)], 1)
+        return Detections(hulls.numpy(), best.numpy(), labels.numpy(), turned.numpy())
     centre, extent = boxes[order // scores.shape[1]].split(2, 1)
     corners = (torch.cat([centre - extent / 2, centre + extent / 2], 1) * size).clamp(0, size)
     kept = _distinct(corners, labels)
     return Detections(corners[kept].numpy(), best[kept].numpy(), labels[kept].numpy())
+
+
+def _corners(boxes: Tensor, size: int) -> Tensor:
+    """(n, 4, 2) in pixels of boxes (n, 5) as centre and size, 0 to 1, and angle in degrees."""
+    cosine, sine = boxes[:, 4].deg2rad().cos(), boxes[:, 4].deg2rad().sin()
+    half = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * boxes[:, None, 2:4] / 2
+    turn = torch.stack([torch.stack([cosine, sine], 1), torch.stack([-sine, cosine], 1)], 1)
+    return (half @ turn + boxes[:, None, :2]) * size
 
 
 def _distinct(corners: Tensor, labels: Tensor) -> list[int]:

@@ -27,9 +27,15 @@ from earthgen.labels.base import LabelledImage, LabelledSet
 from earthgen.metrics.network import FitConfig
 from earthgen.output.atomic import StrPath, check_writable, write_text
 
-Task = Literal["detection", "segmentation", "classification"]
-TASKS: tuple[Task, ...] = ("detection", "segmentation", "classification")
-METRICS = {"detection": ("map50", "map"), "segmentation": ("miou", "pixel_accuracy"), "classification": ("accuracy",)}
+Task = Literal["detection", "segmentation", "classification", "oriented"]
+TASKS: tuple[Task, ...] = ("detection", "segmentation", "classification", "oriented")
+"""Oriented: detection of boxes with headings."""
+METRICS = {
+    "detection": ("map50", "map"),
+    "segmentation": ("miou", "pixel_accuracy"),
+    "classification": ("accuracy",),
+    "oriented": ("map50", "map"),
+}
 """What is told of each task, the headline first; see `verify_scores`."""
 
 
@@ -151,11 +157,11 @@ Learner = Callable[[Sequence[Sequence[LabelledImage]], Sequence[LabelledImage], 
 
 
 def _learner(task: Task, real: LabelledSet, synthetic: LabelledSet, config: VerifyConfig) -> Learner:
-    if task == "detection":
+    if task in ("detection", "oriented"):
         shared = set(real.classes) & set(synthetic.classes)
         if not shared:
             raise ArgumentError("synthetic", f"must show some of the classes {real.classes}", synthetic.classes)
-        return verify_learners.Detection(real.classes, config.detector)
+        return verify_learners.Detection(real.classes, replace(config.detector, oriented=task == "oriented"))
     if task == "segmentation":
         if synthetic.mask_classes != real.mask_classes:
             raise ArgumentError(
@@ -169,7 +175,7 @@ def _learner(task: Task, real: LabelledSet, synthetic: LabelledSet, config: Veri
 
 
 def _known(images: Sequence[LabelledImage], task: Task) -> list[LabelledImage]:
-    fields = {"detection": "shapes", "segmentation": "mask", "classification": "label"}
+    fields = {"detection": "shapes", "oriented": "shapes", "segmentation": "mask", "classification": "label"}
     return [image for image in images if getattr(image, fields[task]) is not None]
 
 

@@ -26,13 +26,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """Horizontal boxes of objects in pixels, with their class numbers."""
+    """Boxes of objects in pixels, with their class numbers."""
 
     boxes: NDArray[np.float32]
     """(n, 4) as left, top, right, bottom."""
     labels: NDArray[np.int64]
     difficult: NDArray[np.bool_]
     """True where an evaluator is to leave the object out."""
+    rotated: NDArray[np.float32] | None = None
+    """(n, 5) as centre, width, height and angle in degrees, not cut at borders; None where no headings are known."""
 
     def within(self, left: int, top: int, size: int) -> Objects:
         """The objects of a window in its own pixels, cut at its border; difficult where little of one is left."""
@@ -40,12 +42,14 @@ class Objects:
         cut = shifted.clip(0, size)
         shown = _areas(cut) / np.maximum(_areas(shifted), 1e-6)
         kept = (cut[:, 2:] - cut[:, :2] >= 1).all(1)
-        return Objects(cut[kept], self.labels[kept], (self.difficult | (shown < VISIBLE))[kept])
+        rotated = None if self.rotated is None else (self.rotated - np.array([left, top, 0, 0, 0], np.float32))[kept]
+        return Objects(cut[kept], self.labels[kept], (self.difficult | (shown < VISIBLE))[kept], rotated)
 
     def certain(self) -> Objects:
         """Those that are not difficult."""
         kept = ~self.difficult
-        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept])
+        rotated = None if self.rotated is None else self.rotated[kept]
+        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept], rotated)
 
     def turned(self, size: int, mirror: bool, quarters: int) -> Objects:
         """After `turned(pixels, mirror, quarters)` of the window of this size."""
@@ -54,7 +58,15 @@ class Objects:
             x0, x1 = size - x1, size - x0
         for _ in range(quarters):  # a quarter counter-clockwise, as numpy.rot90: (x, y) to (y, size - x)
             x0, y0, x1, y1 = y0, size - x1, y1, size - x0
-        return Objects(np.stack([x0, y0, x1, y1], 1), self.labels, self.difficult)
+        rotated = self.rotated
+        if rotated is not None:
+            x, y, width, height, angle = rotated.T
+            if mirror:
+                x, angle = size - x, -angle
+            for _ in range(quarters):
+                x, y, angle = y, size - x, angle - 90
+            rotated = np.stack([x, y, width, height, angle], 1)
+        return Objects(np.stack([x0, y0, x1, y1], 1), self.labels, self.difficult, rotated)
 
 
 def turned(pixels: Pixels, mirror: bool, quarters: int) -> Pixels:
@@ -68,10 +80,12 @@ def objects_of(image: LabelledImage, classes: Sequence[str]) -> Objects:
     shapes = [s for s in image.shapes or () if s.label in number]
     outlines = [s.outline() for s in shapes]
     boxes = [[*o.min(0), *o.max(0)] for o in outlines]
+    rotated = [[s.box.cx, s.box.cy, s.box.width, s.box.height, s.box.angle] for s in shapes]
     return Objects(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array([number[s.label] for s in shapes], np.int64),
         np.array([s.difficult for s in shapes], bool),
+        np.array(rotated, np.float32).reshape(-1, 5),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earthgen.dataset.detector import Detector, DetectorConfig
 from earthgen.dataset.filter_evaluator import Evaluator, EvaluatorConfig
 from earthgen.dataset.verify_data import Objects, Pictures, corners, mask_of, objects_of, resized, window
-from earthgen.dataset.verify_scores import Overlap, mean_average_precision
+from earthgen.dataset.verify_scores import Overlap, mean_average_precision, oriented_mean_average_precision
 from earthgen.labels.base import LabelledImage
 from earthgen.metrics.classifier import Classifier
 from earthgen.metrics.judges import accuracy_report
@@ -23,7 +23,7 @@ Sources = Sequence[Sequence[LabelledImage]]
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Mean average precision of a detector; see `verify_scores.mean_average_precision`."""
+    """Mean average precision of a detector, of boxes with headings if it is configured so; see `verify_scores`."""
 
     classes: tuple[str, ...]
     config: DetectorConfig
@@ -39,7 +39,8 @@ class Detection:
 def detection_figures(detector: Detector, images: Sequence[LabelledImage]) -> dict[str, Any]:
     """What a detector is worth on the windows that together show the images."""
     parts, truth = windows_of(images, detector.classes, detector.config.size)
-    return mean_average_precision(truth, detector.predict(parts), detector.classes)
+    score = oriented_mean_average_precision if detector.config.oriented else mean_average_precision
+    return score(truth, detector.predict(parts), detector.classes)
 
 
 def windows_of(

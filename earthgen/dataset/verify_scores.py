@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthgen.conditions import Box
 from earthgen.dataset.detector import Detections
 from earthgen.dataset.verify_data import Objects
 from earthgen.errors import EarthgenError
@@ -64,6 +66,48 @@ def mean_average_precision(
     by_class = {name: float(precision[:, k].mean()) for k, name in enumerate(classes) if (precision[:, k] >= 0).all()}
     average, average50 = (max(float(value), 0.0) for value in evaluation.stats[:2])
     return {"map50": average50, "map": average, "map50_by_class": by_class, "objects": len(annotations)}
+
+
+def oriented_mean_average_precision(
+    truth: Sequence[Objects], found: Sequence[Detections], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Mean average precision of boxes with headings, by supervision: as `mean_average_precision`.
+
+    Difficult objects are no part of the truth, so finding one counts as a mistake.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # that it has no OpenCV, which it does not need for this
+            import supervision
+            from supervision.config import ORIENTED_BOX_COORDINATES
+            from supervision.metrics import MeanAveragePrecision, MetricTarget
+    except ModuleNotFoundError as error:
+        raise EarthgenError('measuring detectors needs supervision: pip install "earthgen[verify]"') from error
+
+    def told(corners: NDArray[np.float32], labels: NDArray[np.int64], scores: NDArray[np.float32] | None) -> Any:
+        hulls = np.concatenate([corners.min(1), corners.max(1)], 1)
+        data = {ORIENTED_BOX_COORDINATES: corners}
+        return supervision.Detections(xyxy=hulls, class_id=labels, confidence=scores, data=data)
+
+    metric = MeanAveragePrecision(metric_target=MetricTarget.ORIENTED_BOUNDING_BOXES)
+    certain = [objects.certain() for objects in truth]
+    for objects, seen in zip(certain, found, strict=True):
+        assert objects.rotated is not None and seen.corners is not None
+        corners = [Box("object", *row).corners() for row in objects.rotated.tolist()]
+        metric.update(
+            [told(seen.corners, seen.labels, seen.scores)],
+            [told(np.array(corners, np.float32).reshape(-1, 4, 2), objects.labels, None)],
+        )
+    count = sum(len(objects.labels) for objects in certain)
+    if not count or not any(len(seen.labels) for seen in found):
+        return {"map50": 0.0, "map": 0.0, "map50_by_class": {}, "objects": count}
+    result = metric.compute()
+    by_class = dict(zip(result.matched_classes.tolist(), result.ap_per_class[:, 0].tolist(), strict=True))
+    return {
+        "map50": max(float(result.map50), 0.0),
+        "map": max(float(result.map50_95), 0.0),
+        "map50_by_class": {name: by_class[k] for k, name in enumerate(classes) if by_class.get(k, -1) >= 0},
+        "objects": count,
+    }
 
 
 class Overlap:

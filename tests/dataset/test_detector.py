@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from earthgen.conditions import Box
-from earthgen.dataset.detector import Detections, Detector, DetectorConfig, _detections, _distinct, _Windows
+from earthgen.dataset.detector import Detections, Detector, DetectorConfig, _corners, _detections, _distinct, _Windows
 from earthgen.errors import ArgumentError, WeightsError
 from earthgen.labels.base import LabelledImage, Shape
 
@@ -41,9 +41,9 @@ def images(tmp_path_factory):
     return bright_squares(tmp_path_factory.mktemp("squares") / "a", 4)
 
 
-@pytest.fixture(scope="module")
-def fitted(images):
-    return Detector.fit([images], ("roof",), TINY)
+@pytest.fixture(scope="module", params=["points", "d-fine"])
+def fitted(images, request):
+    return Detector.fit([images], ("roof",), replace(TINY, network=request.param))
 
 
 def same(a, b):
@@ -74,11 +74,11 @@ def test_sources_have_equal_shares_of_each_batch(images, tmp_path):
 
 def test_the_same_arguments_give_the_same_detector_and_leave_torch_alone(fitted, images):
     before = torch.random.get_rng_state()
-    again = Detector.fit([images], ("roof",), TINY)
+    again = Detector.fit([images], ("roof",), fitted.config)
     assert torch.equal(before, torch.random.get_rng_state())
     x = np.zeros((1, 64, 64, 3), np.uint8)
     assert same(fitted.predict(x)[0], again.predict(x)[0])
-    other = Detector.fit([images], ("roof",), replace(TINY, seed=1))
+    other = Detector.fit([images], ("roof",), replace(fitted.config, seed=1))
     assert not same(fitted.predict(x)[0], other.predict(x)[0])
 
 
@@ -101,7 +101,7 @@ def test_damaged_files_are_refused(fitted, tmp_path, harm):
         weights.write_bytes(weights.read_bytes()[:1000])
     else:
         text = (tmp_path / "detector.json").read_text()
-        (tmp_path / "detector.json").write_text(text.replace('"decoder_layers": 2', '"decoder_layers": 3'))
+        (tmp_path / "detector.json").write_text(text.replace('"hidden": 16', '"hidden": 24'))
     with pytest.raises(WeightsError):
         Detector.load(tmp_path)
 
@@ -126,11 +126,23 @@ def test_detections_are_in_pixels_surest_first():
     assert seen.boxes[1].tolist() == pytest.approx([0, 0, 19.2, 19.2], abs=1e-4)  # cut at the border
 
 
+def test_boxes_with_headings(images, tmp_path):
+    detector = Detector.fit([images], ("roof",), replace(TINY, oriented=True))
+    detector.save(tmp_path)
+    seen = Detector.load(tmp_path).predict(np.zeros((1, 64, 64, 3), np.uint8))[0]
+    assert seen.corners.shape == (len(seen.labels), 4, 2) and len(seen.labels) > 0
+    assert np.array_equal(seen.boxes, np.concatenate([seen.corners.min(1), seen.corners.max(1)], 1))
+    row = torch.tensor([[0.5, 0.25, 0.5, 0.125, 30.0]])
+    assert np.allclose(_corners(row, 64)[0], Box("roof", 32, 16, 32, 8, 30).corners(), atol=1e-4)
+    with pytest.raises(ArgumentError, match="network"):
+        replace(TINY, oriented=True, network="d-fine")
+
+
 def test_arguments_are_checked(fitted, images):
     with pytest.raises(ArgumentError, match="sources"):
         Detector.fit([[image.replace(shapes=None) for image in images]], ("roof",), TINY)
     with pytest.raises(ArgumentError, match="images"):
         fitted.predict(np.zeros((1, 32, 32, 3), np.uint8))
-    for wrong in ({"size": 100}, {"hidden": 10}, {"steps": 0}):
+    for wrong in ({"size": 100}, {"hidden": 10}, {"steps": 0}, {"network": "yolo"}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
             replace(TINY, **wrong)

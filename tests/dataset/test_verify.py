@@ -207,19 +207,21 @@ def test_the_plot_shows_each_kind_at_its_height():
 
 
 @pytest.mark.slow
-def test_the_command_trains_detectors_and_writes_tables_and_a_plot(sets, tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", ["detection", "oriented"])
+def test_the_command_trains_detectors_and_writes_tables_and_a_plot(sets, tmp_path, monkeypatch, task):
     real, synthetic = sets
     monkeypatch.setattr("earthgen.dataset.verify.VerifyConfig", lambda **changes: replace(TINY, **changes))
     for name, images in (("real", real), ("synthetic", synthetic)):
         export(images, tmp_path / name, ["coco"])
-    arguments = ["dataset", "verify", "--fraction", "1", "--seeds", "1", "--steps", "2", "-o", str(tmp_path / "out")]
+    arguments = ["dataset", "verify", "--fraction", "1", "--seeds", "1", "--steps", "2", "--task", task]
+    arguments += ["-o", str(tmp_path / "out")]
     for name in ("real", "synthetic"):
         arguments += [f"--{name}", str(tmp_path / name / "coco")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "mAP50, %" in result.output and "| 100% |" in result.output
     record = json.loads((tmp_path / "out" / "verify.json").read_text())
-    assert record["task"] == "detection" and len(record["arms"]) == 3
+    assert record["task"] == task and len(record["arms"]) == 3
     assert all(0 <= arm["figures"]["map50"] <= 1 and arm["figures"]["objects"] == 2 for arm in record["arms"])
     assert (tmp_path / "out" / "verify.md").read_text().strip() in result.output
     assert Image.open(tmp_path / "out" / "verify.png").size == (720, 460)

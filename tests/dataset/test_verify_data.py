@@ -44,6 +44,15 @@ def test_boxes_turn_as_pixels_do(x, y, width, height, mirror, quarters):
     assert after.boxes[0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.floats(5, 25), st.floats(5, 25), st.floats(-180, 180), st.booleans(), st.integers(0, 3))
+def test_headings_turn_as_boxes_do(x, y, angle, mirror, quarters):
+    image = labelled("none", shapes=(Shape(Box("roof", x, y, 9, 4, angle)),))
+    after = objects_of(image, ("roof",)).turned(32, mirror, quarters)
+    outline = Box("roof", *after.rotated[0].tolist()).corners()
+    assert [*outline.min(0), *outline.max(0)] == pytest.approx(after.boxes[0].tolist(), abs=1e-3)
+
+
 def test_objects_are_cut_and_difficult_where_little_is_left():
     seen = objects([10, 10, 30, 30], [25, 0, 65, 10], [100, 100, 120, 120]).within(20, 0, 40)
     assert seen.boxes.tolist() == [[0, 10, 10, 30], [5, 0, 40, 10]]

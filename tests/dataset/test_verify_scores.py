@@ -1,11 +1,14 @@
 """Figures of detections and masks, against cases whose value is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from earthgen.conditions import Box
 from earthgen.dataset.detector import Detections
 from earthgen.dataset.verify_data import Objects
-from earthgen.dataset.verify_scores import Overlap, mean_average_precision
+from earthgen.dataset.verify_scores import Overlap, mean_average_precision, oriented_mean_average_precision
 
 
 def truth(boxes, labels=None, difficult=None):
@@ -55,6 +58,28 @@ def test_classes_are_averaged_and_absent_ones_have_no_part():
     score = mean_average_precision(images, seen, ("x", "y", "absent"))
     assert score["map50_by_class"] == pytest.approx({"x": 1, "y": 0})
     assert score["map50"] == pytest.approx(0.5)
+
+
+def turned(angle):
+    """Of a long box at this heading, what is true and what would be found."""
+    box = Box("x", 50, 50, 40, 10, angle)
+    corners = box.corners().astype(np.float32)[None]
+    hull = [*corners[0].min(0), *corners[0].max(0)]
+    one = np.zeros(1, np.int64)
+    rotated = np.array([[50, 50, 40, 10, angle]], np.float32)
+    hulls = np.array([hull], np.float32)
+    real = Objects(hulls, one, one.astype(bool), rotated)
+    return real, Detections(hulls, np.ones(1, np.float32), one, corners)
+
+
+def test_headings_count_where_boxes_have_them():
+    assert oriented_mean_average_precision([turned(30)[0]], [turned(30)[1]], ("x",))["map50"] == pytest.approx(1)
+    assert oriented_mean_average_precision([turned(30)[0]], [turned(210)[1]], ("x",))["map50"] == pytest.approx(1)
+    crossed = oriented_mean_average_precision([turned(30)[0]], [turned(-30)[1]], ("x", "y"))
+    assert crossed == {"map50": 0, "map": 0, "map50_by_class": {"x": 0}, "objects": 1}
+    nothing = Detections(*(part[:0] for part in (turned(0)[1].boxes, turned(0)[1].scores, turned(0)[1].labels)))
+    nothing = dataclasses.replace(nothing, corners=turned(0)[1].corners[:0])
+    assert oriented_mean_average_precision([turned(0)[0]], [nothing], ("x",))["map50"] == 0
 
 
 def test_nothing_found_and_nothing_there_are_zero():
