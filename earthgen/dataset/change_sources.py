@@ -92,7 +92,8 @@ def first_of(sources: LabelledSet, index: int, config: ChangeConfig, random: Ran
         raise ArgumentError("size", f"must be at most that of {image.path}, {image.width}x{image.height}", config.size)
     top, left = random.randint(image.height - height + 1), random.randint(image.width - width + 1)
     window = slice(top, top + height), slice(left, left + width)
-    pixels, mask, boxes = read_pixels(image.path)[0], read_mask(image), None
+    pixels, mask = read_pixels(image.path)[0], read_mask(image)
+    boxes: tuple[Box, ...] | None = None
     if image.shapes is not None:
         moved = (replace(s.box, cx=s.box.cx - left, cy=s.box.cy - top) for s in image.shapes)
         boxes = tuple(box for box in moved if box.overlaps(height, width))

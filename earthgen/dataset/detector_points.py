@@ -55,7 +55,8 @@ class Points(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        y, levels = self.stem(x), []
+        y = self.stem(x)
+        levels: list[Tensor] = []
         for block in self.down:
             y = block(y)
             levels.append(y)
@@ -169,6 +170,6 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     """
     low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
     both = (high - low).clamp(0).prod(1)
-    either = sum((box[:, 2:] - box[:, :2]).prod(1) for box in (one, other)) - both
+    either = (one[:, 2:] - one[:, :2]).prod(1) + (other[:, 2:] - other[:, :2]).prod(1) - both
     hull = (torch.maximum(one[:, 2:], other[:, 2:]) - torch.minimum(one[:, :2], other[:, :2])).prod(1)
     return 1 - both / either.clamp(1e-9) + (hull - either) / hull.clamp(1e-9)
