@@ -86,7 +86,7 @@ class ChangeRequest(WorkRequest):
     width: Side = 256
     height: Side = 256
     seed: AnySeed = None
-    steps: Steps = 20
+    steps: Steps = None
     formats: Annotated[tuple[Format, ...], Field(min_length=1, max_length=len(get_args(Format)))] = (
         "levir-cd",
         "change-geotiff",
@@ -242,7 +242,8 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
     pipe = ChangePipeline(**tasks.model.pipe.components)
     pipe.set_progress_bar_config(disable=True)
     parts = len(list(windows(series.changed(), CONTEXT + asked.margin, pipe.grid))) + asked.nuisance.rectangles
-    steps = max(1, (parts + (plan.image is None)) * asked.steps)
+    each = asked.steps or tasks.model.steps
+    steps = max(1, (parts + (plan.image is None)) * each)
     done = 0
 
     def on_step(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -259,14 +260,14 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
         seed=plan.seed,
         margin=asked.margin,
         nuisance=asked.nuisance,
-        num_inference_steps=asked.steps,
+        num_inference_steps=each,
         output_type="np",
         callback_on_step_end=on_step,
     )
     images, records, own = list(made.images), made.nuisances, 0
     if backwards:
         series, images, records, own = series.reversed(), images[::-1], records[::-1], 1
-    about = dataclasses.replace(tasks.model, steps=asked.steps, guidance=GUIDANCE).about()
+    about = dataclasses.replace(tasks.model, steps=each, guidance=GUIDANCE).about()
     told = conditions.to_dict() | ({} if plan.image is None else {"known": "an image"})
     provenance = Provenance(seed=plan.seed, conditions=told, **about)
     paths = before, after = job.folder / "before.png", job.folder / "after.png"

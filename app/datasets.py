@@ -68,7 +68,7 @@ class DatasetRequest(WorkRequest):
     upright: Annotated[bool, Field(description="Whether objects are never turned.")] = False
     screened: Annotated[bool, Field(description="Whether the server's evaluator judges the images.")] = False
     seed: AnySeed = None
-    steps: Steps = 20
+    steps: Steps = None
     guidance: Weights = None
 
     @model_validator(mode="after")

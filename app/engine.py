@@ -23,6 +23,7 @@ from earthgen.app.worker import BusyError, Worker
 from earthgen.app.worlds import Regions, View, Worlds
 from earthgen.conditions import Guidance
 from earthgen.output.atomic import check_writable
+from earthgen.steps import Steps, steps_of_folder, usual_steps
 from earthgen.world.cache import TileCache
 
 if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
@@ -45,6 +46,8 @@ class Engine:
     loading: Future[Model]
     """The worker's first work, begun when somebody needs it, or after a while."""
     model_sha256: str
+    usual: Steps
+    """Of the model."""
     worlds: Worlds
     uploads: Uploads
     labels: OwnLabelsStore
@@ -66,9 +69,9 @@ class Engine:
         if pipe is None:
             found = weights.resolve(settings.model)
             loading: Future[Model] = worker.ask("model", lambda: _loaded(settings, found), "").future
-            sha256 = weights.model_sha256(found)
+            sha256, usual = weights.model_sha256(found), steps_of_folder(found)
         else:
-            loading, sha256 = Future(), ""
+            loading, sha256, usual = Future(), "", usual_steps(pipe.unet)
             loading.set_result(_given(pipe))
         regions, cache = Regions(folder / "regions"), TileCache(settings.cache)
         uploads = Uploads(folder / "uploads", settings.upload_pixels, settings.kept_bytes)
@@ -76,7 +79,7 @@ class Engine:
         jobs = Jobs(folder / "jobs", worker, settings.kept_jobs, settings.kept_bytes)
         labels = OwnLabelsStore(folder / "labels")
         tasks = Tasks(settings, loading, worlds, uploads, labels, jobs)
-        return cls(settings, worker, loading, sha256, worlds, uploads, labels, jobs, tasks)
+        return cls(settings, worker, loading, sha256, usual, worlds, uploads, labels, jobs, tasks)
 
     async def world(self, view: View, request: Request, deadline: float) -> World:
         """The world of a view, once the model is there.
@@ -131,7 +134,7 @@ def _given(pipe: Any) -> Model:
     from earthgen.cli.models import Model
 
     pipe.set_progress_bar_config(disable=True)
-    return Model(pipe, "in memory", "", "cpu", 20, Guidance())
+    return Model(pipe, "in memory", "", "cpu", usual_steps(pipe.unet).first, Guidance())
 
 
 async def _result(future: Future[Any], request: Request, deadline: float, late: str) -> Any:

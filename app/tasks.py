@@ -27,6 +27,7 @@ from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
+from earthgen.steps import usual_steps
 from earthgen.world.projection import MAX_LATITUDE, TILE, WEB_MERCATOR, pixel_to_position, position_to_mercator
 from earthgen.world.pyramid import DEEPEST, Window
 from earthgen.world.warp import Grid, filled
@@ -40,7 +41,7 @@ Latitude = Annotated[float | None, Field(ge=-90, le=90)]
 Longitude = Annotated[float | None, Field(ge=-180, le=180)]
 Upload = Annotated[str | None, Field(pattern="^[0-9a-f]{32}$", description="As POST /uploads gives it.")]
 Side = Annotated[int, Field(ge=32, le=4096, description="Pixels.")]
-Steps = Annotated[int, Field(ge=1, le=100)]
+Steps = Annotated[int | None, Field(ge=1, le=100, description="None for what is usual for the model.")]
 AnySeed = Annotated[Seed | None, Field(description="None for a fresh one, which the answer tells.")]
 
 
@@ -62,7 +63,7 @@ class GenerateRequest(WorkRequest):
     width: Side = 256
     height: Side = 256
     seed: AnySeed = None
-    steps: Steps = 20
+    steps: Steps = None
     guidance: Weights = None
     count: Annotated[int, Field(ge=1, le=8, description="Images, from seeds SEED, SEED+1, ...")] = 1
     image: Upload = None
@@ -91,7 +92,7 @@ class UpscaleRequest(WorkRequest):
     bands: Annotated[str | None, Field(max_length=20, description="As 4,3,2, or 1 for grey.")] = None
     degradation: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: AnySeed = None
-    steps: Steps = 20
+    steps: Steps = None
 
 
 class ExportRequest(View):
@@ -156,7 +157,8 @@ class Tasks:
         def work(job: Job) -> None:
             import torch
 
-            number = 0
+            number, about = 0, dataclasses.replace(self.model, guidance=guidance)
+            about = about if asked.steps is None else dataclasses.replace(about, steps=asked.steps)
 
             def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
                 job.step((number + (step + 1) / pipe.num_timesteps) / asked.count)
@@ -177,7 +179,7 @@ class Tasks:
                 record = Provenance(
                     seed=seed + number,
                     conditions=conditions.to_dict(),
-                    **dataclasses.replace(self.model, steps=asked.steps, guidance=guidance).about(),
+                    **about.about(),
                 )
                 scene = Scene.from_conditions(np.asarray(made.images[0]), conditions, record)
                 scene.save_all(job.folder, f"{number + 1}-seed-{seed + number}")
@@ -217,10 +219,11 @@ class Tasks:
             raise ArgumentError("stages", rule, f"{picture.width * factor} x {picture.height * factor}")
 
         def work(job: Job) -> None:
+            steps = asked.steps or usual_steps(self.model.pipe.unet).refining
             about = request(job.folder / f"finer-seed-{seed}.tif").run(
                 model=self.settings.model,
                 device=self.model.device,
-                loaded=dataclasses.replace(self.model, steps=asked.steps, guidance=Guidance.uniform(1.0)),
+                loaded=dataclasses.replace(self.model, steps=steps, guidance=Guidance.uniform(1.0)),
                 on_step=job.step,
             )
             job.about |= {"gsd": about["gsd"], "consistency_db": about["consistency_db"]}

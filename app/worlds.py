@@ -43,8 +43,6 @@ Image = NDArray[np.uint8]
 
 MAX_SEED = 2**53 - 1
 """What JavaScript's numbers hold."""
-DEFAULT_STEPS = 4
-"""Of each level: half of a world's own, for whom waits in front of a map."""
 MAX_FEATURES = 200
 MAX_REGION_BYTES = 1 << 20
 _FIRST_DAY, _LAST_DAY = dt.date(1900, 1, 1), dt.date(2200, 1, 1)
@@ -81,7 +79,9 @@ class View(BaseModel):
     prompt: Prompt = None
     date: Day = None
     clouds: Clouds = None
-    steps: Annotated[int, Field(ge=1, le=50, description="Denoising steps of each level.")] = DEFAULT_STEPS
+    steps: Annotated[
+        int | None, Field(ge=1, le=50, description="Denoising steps of each level. None: the model's usual.")
+    ] = None
     guidance: Weights = None
     base: Annotated[Literal["earth", "imagined"], Field(description="Blue Marble above, or a planet from noise.")] = (
         "earth"

@@ -170,12 +170,11 @@ class Crowd:
 def compared(seen: dict[tuple[int, int, int], bytes], count: int, model: str) -> dict[str, Any]:
     """Some of the tiles against a world that nobody has asked before."""
     from earthgen import World
-    from earthgen.app.worlds import DEFAULT_STEPS
 
     sample = random.Random(0).sample(sorted(seen), min(count, len(seen)))
     wrong, largest = 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        world = World.open(0, model, steps=DEFAULT_STEPS, cache=folder)
+        world = World.open(0, model, cache=folder)
         for tile in sample:
             with Image.open(io.BytesIO(seen[tile])) as picture:
                 difference = np.abs(np.asarray(picture).astype(int) - world.tile(*tile)).max()

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from earthgen.metrics.evaluate import EvaluationConfig, evaluate
 from earthgen.metrics.generated import from_pipeline
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 from earthgen.weights import BUNDLED
 
 PARTS = ("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum")

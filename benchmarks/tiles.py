@@ -32,7 +32,7 @@ from rasterio.warp import transform
 from rasterio.windows import Window as Part
 
 from earthgen.data.base import data_root
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 from earthgen.pipelines import EarthPipeline
 from earthgen.weights import BUNDLED
 from earthgen.world import Window, World, world

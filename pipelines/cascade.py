@@ -26,7 +26,7 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
@@ -106,7 +106,7 @@ class EarthCascadePipeline(EarthPipeline):
                 near to it as the image allows. Needs `lat` and `lon`.
             stages: What single stages are asked, by their number in `gsds`: `{2: Stage(num_images=3)}`.
             num_inference_steps: Denoising steps of each stage; by default what is usual for the model
-                (`earthgen.models.steps`): 8, and 20 of a first stage made from noise.
+                (`earthgen.steps`): 8, and 20 of a first stage made from noise.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
             guidance: A weight for each condition, in place of `guidance_scale`. Without either, a first stage made from
                 noise has that of `EarthPipeline`, and refinements a weight of 1, as the coarser image says most.

@@ -16,7 +16,7 @@ from torch import Tensor
 from earthgen import geo
 from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-from earthgen.models.steps import Steps
+from earthgen.steps import Steps
 from earthgen.pipelines.earth import MAX_SIDE, _check_whole
 
 RATIO_TOLERANCE = 1e-3

@@ -33,7 +33,7 @@ SHIFT = 1.5
 """Of noise levels, the scheduler's that ships."""
 REFINED = {64: 0.35, 128: 1.0, 256: 1.0}
 """How often a batch is made from coarser images, by bucket: large images are."""
-REUSED = 4
+REUSED = 8
 """Steps that are taken on one batch of paths, each with other pieces of them."""
 
 _COARSE = CONDITION_NAMES.index("coarse")

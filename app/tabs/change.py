@@ -52,7 +52,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
         with gr.Row():
             width = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Width of a new image, pixels")
             height = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Height, pixels")
-            steps = gr.Slider(1, 50, 20, step=1, label="Steps")
+            steps = gr.Slider(1, 50, engine.usual.first, step=1, label="Steps")
             margin = gr.Slider(0, 64, 12, step=1, label="Margin of a change, pixels")
         with gr.Row():
             prompt = gr.Textbox(label="What there is to see", placeholder="May be left empty", max_length=500)

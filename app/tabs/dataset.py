@@ -66,7 +66,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
             first = gr.Textbox(label="Dates, from", placeholder="YYYY-MM-DD", max_length=10)
             last = gr.Textbox(label="to", placeholder="YYYY-MM-DD", max_length=10)
         with gr.Row():
-            steps = gr.Slider(1, 50, 20, step=1, label="Steps")
+            steps = gr.Slider(1, 50, engine.usual.first, step=1, label="Steps")
             screened = gr.Checkbox(
                 False,
                 label="Keep only images that show what was asked, by the server's evaluator",

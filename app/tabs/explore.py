@@ -16,7 +16,7 @@ from earthgen.app.engine import Engine
 from earthgen.app.shapes import to_geojson
 from earthgen.app.tasks import ExportRequest
 from earthgen.app.windows import WindowRequest
-from earthgen.app.worlds import DEFAULT_STEPS, View
+from earthgen.app.worlds import View
 from earthgen.errors import ArgumentError
 from earthgen.labels.formats import FORMATS
 from earthgen.world.pyramid import IMAGINED_LEVEL
@@ -39,7 +39,7 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
         with gr.Row():
             day, season, clouds = forms.when_fields()
         with gr.Row():
-            steps = gr.Slider(1, 20, DEFAULT_STEPS, step=1, label="Steps of each level")
+            steps = gr.Slider(1, 20, engine.usual.world, step=1, label="Steps of each level")
             base = gr.Radio([("The Earth", "earth"), ("An imagined planet", "imagined")], value="earth", label="Base")
         weights = forms.weight_fields(forms.WORLD_WEIGHTS, 1.0)
     with gr.Accordion("Compare", open=False), gr.Row():
@@ -107,7 +107,8 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
         on = view.date.isoformat() if view.date else ""
         line = f"Seed used: **{view.seed}**"
         pulls = forms.weights_of(forms.WORLD_WEIGHTS, view.guidance, 1.0)
-        return shown, view.prompt or "", view.seed, on, "", clouds, view.steps, view.base, kind, value, line, *pulls
+        count = view.steps or engine.usual.world
+        return shown, view.prompt or "", view.seed, on, "", clouds, count, view.base, kind, value, line, *pulls
 
     def on_screen(given: Any, shown: str, projected: str) -> dict[str, Any]:
         """What the map shows, as an export takes it."""

@@ -27,7 +27,7 @@ def refine(engine: Engine, started: gr.Textbox) -> None:
         with gr.Row():
             gsd = gr.Number(10, label="Metres a pixel of an image without a place", minimum=0.05, maximum=200_000)
             degradation = gr.Slider(0, 1, 0, step=0.05, label="How blurred or noisy the image is")
-            steps = gr.Slider(1, 50, 20, step=1, label="Steps")
+            steps = gr.Slider(1, 50, engine.usual.refining, step=1, label="Steps")
         with gr.Row():
             bands = gr.Textbox(label="Bands, as 4,3,2", placeholder="red, green and blue", max_length=20)
             scale = gr.Textbox(

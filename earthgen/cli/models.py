@@ -12,7 +12,7 @@ from earthgen import __version__, weights
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
 from earthgen.models.backends import check_backend
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)

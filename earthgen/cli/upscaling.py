@@ -127,7 +127,7 @@ class Request:
         from earthgen import weights
         from earthgen.cli import models, stagefiles
         from earthgen.cli.refining import WINDOW, Refiner
-        from earthgen.models.steps import steps_of_folder
+        from earthgen.steps import steps_of_folder
         from earthgen.output.atomic import check_writable
 
         started = time.perf_counter()

@@ -41,7 +41,7 @@ from earthgen.labels.base import LabelledSet, Split
 from earthgen.labels.change import FORMATS, ChangePair, bands_of, export_changes, read_bands
 from earthgen.labels.change_formats import label_geotiff
 from earthgen.labels.pictures import read_header
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 from earthgen.output.atomic import StrPath, write_text
 from earthgen.output.png import write_png
 from earthgen.output.provenance import Provenance

@@ -26,7 +26,7 @@ from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.models.backends import backend_of
 from earthgen.models.inputs import conditioning_of
-from earthgen.models.steps import usual_steps
+from earthgen.steps import usual_steps
 from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
@@ -126,7 +126,7 @@ class World:
             mask_classes: Names of its indices, where the file does not list them.
             events: What becomes of the layout, and when (`earthgen.world.events`): a FeatureCollection or its file.
             steps: Denoising steps of each level, or of some levels by number. None, and for the others: what is usual
-                for the model (`earthgen.models.steps`).
+                for the model (`earthgen.steps`).
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
                 there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
                 That of a layout is 2 unless given: `boxes` for objects that are boxes, `mask` for all others.

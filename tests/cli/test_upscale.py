@@ -21,7 +21,7 @@ from earthgen import weights
 from earthgen.cli import models, refining
 from earthgen.conditions import Guidance
 from earthgen.data.augment import coarser
-from earthgen.models.steps import MANY
+from earthgen.steps import MANY
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.output.picture import Scale
 from earthgen.output.provenance import SYNTHETIC_MARK

@@ -20,7 +20,7 @@ from earthgen import Box, Conditions, Guidance
 from earthgen.data.augment import coarser
 from earthgen.errors import ArgumentError
 from earthgen.geo import transform_for
-from earthgen.models.steps import MANY
+from earthgen.steps import MANY
 from earthgen.pipelines import EarthCascadePipeline, EarthPipeline, Stage
 from earthgen.pipelines.cascade import resampled
 from earthgen.pipelines.consistency import consistent

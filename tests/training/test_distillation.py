@@ -13,7 +13,7 @@ import torch
 from earthgen.conditions import Guidance
 from earthgen.errors import DataError
 from earthgen.models import Conditioning, EarthUNet
-from earthgen.models.steps import FEW, MANY, steps_of_folder, usual_steps
+from earthgen.steps import FEW, MANY, steps_of_folder, usual_steps
 from earthgen.training import denoiser, distillation
 from earthgen.training.common import Step
 from earthgen.training.denoiser import LatentBatches

@@ -23,7 +23,7 @@ from conftest import tiny_pipeline  # the same components as the pipelines' test
 from earthgen.conditions import Conditions
 from earthgen.errors import ArgumentError
 from earthgen.models import EarthUNet
-from earthgen.models.steps import FEW
+from earthgen.steps import FEW
 from earthgen.world import Grid, Window, World
 from earthgen.world.base import Image, averaged, surrounding
 from earthgen.world.projection import position_to_pixel, world_size
