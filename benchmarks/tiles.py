@@ -32,8 +32,8 @@ from rasterio.warp import transform
 from rasterio.windows import Window as Part
 
 from earthgen.data.base import data_root
-from earthgen.steps import usual_steps
 from earthgen.pipelines import EarthPipeline
+from earthgen.steps import usual_steps
 from earthgen.weights import BUNDLED
 from earthgen.world import Window, World, world
 from earthgen.world.projection import TILE, position_to_pixel

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.steps import usual_steps
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
+from earthgen.steps import usual_steps
 
 FINEST_GSD = 0.3
 """Metres a pixel of the finest images that the bundled model learned from. What is finer, it has never seen."""

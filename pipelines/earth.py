@@ -36,8 +36,8 @@ from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
-from earthgen.steps import usual_steps
 from earthgen.pipelines.folders import finish_saved_folder, load_components
+from earthgen.steps import usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 MAX_SIDE = 16_384

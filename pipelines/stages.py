@@ -16,8 +16,8 @@ from torch import Tensor
 from earthgen import geo
 from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-from earthgen.steps import Steps
 from earthgen.pipelines.earth import MAX_SIDE, _check_whole
+from earthgen.steps import Steps
 
 RATIO_TOLERANCE = 1e-3
 """Relative, of the ratio between GSDs."""

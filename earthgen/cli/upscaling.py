@@ -127,8 +127,8 @@ class Request:
         from earthgen import weights
         from earthgen.cli import models, stagefiles
         from earthgen.cli.refining import WINDOW, Refiner
-        from earthgen.steps import steps_of_folder
         from earthgen.output.atomic import check_writable
+        from earthgen.steps import steps_of_folder
 
         started = time.perf_counter()
         check_writable(self.output.parent)

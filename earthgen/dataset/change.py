@@ -41,12 +41,12 @@ from earthgen.labels.base import LabelledSet, Split
 from earthgen.labels.change import FORMATS, ChangePair, bands_of, export_changes, read_bands
 from earthgen.labels.change_formats import label_geotiff
 from earthgen.labels.pictures import read_header
-from earthgen.steps import usual_steps
 from earthgen.output.atomic import StrPath, write_text
 from earthgen.output.png import write_png
 from earthgen.output.provenance import Provenance
 from earthgen.simulate.events import Event, stream
 from earthgen.simulate.nuisance import Nuisance
+from earthgen.steps import usual_steps
 
 
 def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None = None) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from earthgen.dataset.maker import Maker, Outcome
 from earthgen.dataset.store import Record, Store, check_same, sha256
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
-from earthgen.steps import steps_of_folder
 from earthgen.output.atomic import StrPath
 from earthgen.simulate.layouts import LayoutGenerator
+from earthgen.steps import steps_of_folder
 
 _ANY_TASK = ("imagefolder", "classification", "torchgeo", "stac")
 """Formats that hold images without objects and masks."""

@@ -26,11 +26,11 @@ from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.models.backends import backend_of
 from earthgen.models.inputs import conditioning_of
-from earthgen.steps import usual_steps
 from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
+from earthgen.steps import usual_steps
 from earthgen.world.base import Base, BaseMap
 from earthgen.world.cache import TileCache
 from earthgen.world.epoch import Epochs

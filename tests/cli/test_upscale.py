@@ -21,11 +21,11 @@ from earthgen import weights
 from earthgen.cli import models, refining
 from earthgen.conditions import Guidance
 from earthgen.data.augment import coarser
-from earthgen.steps import MANY
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.output.picture import Scale
 from earthgen.output.provenance import SYNTHETIC_MARK
 from earthgen.output.scene import Scene
+from earthgen.steps import MANY
 
 RNG = np.random.default_rng(0)
 # A smooth picture with some detail, far from black and white.

@@ -20,11 +20,11 @@ from earthgen import Box, Conditions, Guidance
 from earthgen.data.augment import coarser
 from earthgen.errors import ArgumentError
 from earthgen.geo import transform_for
-from earthgen.steps import MANY
 from earthgen.pipelines import EarthCascadePipeline, EarthPipeline, Stage
 from earthgen.pipelines.cascade import resampled
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.stages import LEAST_TOLD, check_gsds
+from earthgen.steps import MANY
 
 RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(40, 216, (4, 6, 3), np.uint8), np.ones((2, 2, 1), np.uint8))  # 8 × 12
