@@ -143,7 +143,7 @@ def _write(given: _Coco, folder: Path) -> None:
         images.append({"id": number, "file_name": path.name, "width": size[0], "height": size[1]})
     categories = {category.id: category.name for category in given.categories}
     names = sorted(set(categories.values()))
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for one in given.annotations:
         if one.iscrowd:
             continue

@@ -51,7 +51,7 @@ class First:
         if self.mask is not None:
             return simulate_maps(self.mask, self.mask_classes, seed, plans, rules)
         assert self.image is not None
-        counts = [plan if isinstance(plan, int) else sum(plan.values()) for plan in plans]
+        counts = tuple(plan if isinstance(plan, int) else sum(plan.values()) for plan in plans)
         return simulate_segments(self.image, seed, counts, smallest=rules.smallest, largest=rules.largest)
 
 

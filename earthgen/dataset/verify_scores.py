@@ -85,7 +85,7 @@ def oriented_mean_average_precision(
 
     def told(corners: NDArray[np.float32], labels: NDArray[np.int64], scores: NDArray[np.float32] | None) -> Any:
         hulls = np.concatenate([corners.min(1), corners.max(1)], 1)
-        data = {ORIENTED_BOX_COORDINATES: corners}
+        data: dict[str, Any] = {ORIENTED_BOX_COORDINATES: corners}
         return supervision.Detections(xyxy=hulls, class_id=labels, confidence=scores, data=data)
 
     metric = MeanAveragePrecision(metric_target=MetricTarget.ORIENTED_BOUNDING_BOXES)

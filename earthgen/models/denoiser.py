@@ -70,10 +70,12 @@ def waves(x: Tensor, octaves: int) -> Tensor:
 
 
 class Embedder(nn.Sequential):
-    """Features of a condition → its share of the modulation vector."""
+    """Features of a condition → its share of the modulation vector, none at all at first where it `starts_at_zero`."""
 
-    def __init__(self, features: int, width: int) -> None:
+    def __init__(self, features: int, width: int, starts_at_zero: bool = False) -> None:
         super().__init__(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        for p in self[-1].parameters() if starts_at_zero else ():
+            nn.init.zeros_(p)
 
 
 class MetadataEmbedding(nn.Module):
@@ -91,10 +93,8 @@ class MetadataEmbedding(nn.Module):
             {n: Embedder(k * (1 + 2 * self.octaves[n]), width) for n, k in self.inputs.items()}
         )
         self.embedders["text"] = Embedder(TEXT_DIM, width)
-        self.until = Embedder(1 + 2 * self.octaves["time"], width) if few_step else None
-        if self.until is not None:  # so that it starts as the network whose weights it is given
-            nn.init.zeros_(self.until[-1].weight)
-            nn.init.zeros_(self.until[-1].bias)
+        # At zero, so that it starts as the network whose weights it is given.
+        self.until = Embedder(1 + 2 * self.octaves["time"], width, starts_at_zero=True) if few_step else None
         names = ("text", *(n for n in self.inputs if n != "time"))
         self.null = nn.ParameterDict({n: nn.Parameter(torch.randn(width) * 0.02) for n in names})
 
