@@ -71,7 +71,7 @@ class Engine:
             loading: Future[Model] = worker.ask("model", lambda: _loaded(settings, found), "").future
             sha256, usual = weights.model_sha256(found), steps_of_folder(found)
         else:
-            loading, sha256, usual = Future(), "", usual_steps(pipe.unet)
+            loading, sha256, usual = Future(), "", usual_steps(pipe)
             loading.set_result(_given(pipe))
         regions, cache = Regions(folder / "regions"), TileCache(settings.cache)
         uploads = Uploads(folder / "uploads", settings.upload_pixels, settings.kept_bytes)
@@ -134,7 +134,7 @@ def _given(pipe: Any) -> Model:
     from earthgen.cli.models import Model
 
     pipe.set_progress_bar_config(disable=True)
-    return Model(pipe, "in memory", "", "cpu", usual_steps(pipe.unet).first, Guidance())
+    return Model(pipe, "in memory", "", "cpu", usual_steps(pipe).first, Guidance())
 
 
 async def _result(future: Future[Any], request: Request, deadline: float, late: str) -> Any:

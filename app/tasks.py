@@ -219,7 +219,7 @@ class Tasks:
             raise ArgumentError("stages", rule, f"{picture.width * factor} x {picture.height * factor}")
 
         def work(job: Job) -> None:
-            steps = asked.steps or usual_steps(self.model.pipe.unet).refining
+            steps = asked.steps or usual_steps(self.model.pipe).refining
             about = request(job.folder / f"finer-seed-{seed}.tif").run(
                 model=self.settings.model,
                 device=self.model.device,

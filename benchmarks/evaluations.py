@@ -74,7 +74,7 @@ def main() -> None:
             octaves = found[PARTS[2]]["generated_to_real"]
             made += [Figure(f"{what}: power ÷ held-out real, {band}", value) for band, value in octaves.items()]
             curves.setdefault(name, []).append((evaluations, seen, ratio))
-        usual = usual_steps(pipe.unet).first
+        usual = usual_steps(pipe).first
         curves[f"{name} (usual: {usual} steps)"] = curves.pop(name)
     report(made, args)
     if args.plot:

@@ -122,7 +122,7 @@ def pieces(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 def pixels(pipe: Any, args: argparse.Namespace, order: int, window: Window, **options: Any) -> NDArray[np.float64]:
     """A window of the world with a solver of this order and nothing cached."""
     usual = world.usual_steps
-    world.usual_steps = lambda unet: replace(usual(unet), order=order)
+    world.usual_steps = lambda pipe: replace(usual(pipe), order=order)
     try:
         with tempfile.TemporaryDirectory() as folder:
             return World.open(args.seed, pipe, cache=folder, **options).pixels(window).astype(float)
@@ -153,7 +153,7 @@ def steps(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 def halos(pipe: Any, args: argparse.Namespace) -> list[Figure]:
     row, column = (n // 2 * 2 for n in around(LEVEL))
     window = Window(LEVEL, row * TILE, column * TILE, TILE, 2 * TILE)
-    count, cell, order = args.halo_steps, TILE // LATENT, usual_steps(pipe.unet).order
+    count, cell, order = args.halo_steps, TILE // LATENT, usual_steps(pipe).order
     whole = pixels(pipe, args, order, window, steps=count, tile=2 * cell, halo=4)
     made = []
     for halo in (0,) if args.quick else (0, 1, 2, 4):

@@ -1,9 +1,9 @@
-"""How many steps a network takes where nobody says."""
+"""Which network of a pipeline makes an image, and in how many steps where nobody says."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,25 @@ FEW = Steps(first=4, refining=2, world=2, order=1, halo=4)
 """Of a mean velocity until the step's end (`EarthUNet.few_step`), whose steps no line continues."""
 
 
-def usual_steps(unet: Any) -> Steps:
-    """Of a denoiser."""
-    return FEW if unet.few_step else MANY
+def denoiser_of(pipe: Any, refined: bool) -> Any:
+    """The network of a pipeline that makes images from coarser ones (`refined`), or those from noise alone."""
+    refiner = getattr(pipe, "refiner", None)
+    return refiner if refined and refiner is not None else pipe.unet
+
+
+def usual_steps(pipe: Any) -> Steps:
+    """Of a pipeline, by what its networks are."""
+    return _of_both(*(denoiser_of(pipe, refined).few_step for refined in (False, True)))
 
 
 def steps_of_folder(folder: Path) -> Steps:
-    """Of a model folder's denoiser, without loading it."""
-    config = json.loads((folder / "unet" / "config.json").read_text())
-    return MANY if config.get("taught_guidance") is None else FEW
+    """Of a model folder's pipeline, without loading it."""
+    few = {}
+    for name in ("unet", "refiner"):
+        config = folder / name / "config.json"
+        few[name] = config.is_file() and json.loads(config.read_text()).get("taught_guidance") is not None
+    return _of_both(few["unet"], few["refiner"] or few["unet"])
+
+
+def _of_both(first: bool, refining: bool) -> Steps:
+    return replace(FEW if refining else MANY, first=(FEW if first else MANY).first)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 BUNDLED = "earthgen/mini"
-"""The model that ships with the package and is used where nobody names one."""
-TEACHER = "earthgen/mini-teacher"
-"""The one of many steps that it was made from; ships too."""
+"""The model that ships with the package."""
 
 SUMS = "SHA256SUMS"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
@@ -52,8 +50,8 @@ class FileStatus:
 
 
 def is_bundled(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether it is the name of a model that ships with the package."""
-    return str(name_or_path) in (BUNDLED, TEACHER)
+    """Whether it is the name of the model that ships with the package."""
+    return str(name_or_path) == BUNDLED
 
 
 def shown(name_or_path: str | os.PathLike[str]) -> str:
@@ -62,13 +60,13 @@ def shown(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a model: a bundled one by its name, any other by its path.
+    """The folder of a model: the bundled one by its name, any other by its path.
 
     Raises:
         WeightsError: there is no such folder.
     """
     if is_bundled(name_or_path):
-        folder = _ROOT / str(name_or_path).partition("/")[2]
+        folder = _ROOT / "mini"
         if not (folder / SUMS).is_file():
             raise WeightsError(f"the bundled model is not in {folder}: reinstall earthgen, or give a model folder")
         return folder
@@ -78,8 +76,8 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if folder.is_file():
         raise WeightsError(f"{folder} is a file: give the model folder that holds `model_index.json`")
     raise WeightsError(
-        f"there is no model folder {str(name_or_path)!r}: give {BUNDLED!r}, {TEACHER!r} (bundled) or the path of a "
-        "folder written by `save_pretrained` (earthgen downloads nothing)"
+        f"there is no model folder {str(name_or_path)!r}: give {BUNDLED!r} (bundled) or the path of a folder "
+        "written by `save_pretrained` (earthgen downloads nothing)"
     )
 
 

@@ -146,7 +146,7 @@ class EarthCascadePipeline(EarthPipeline):
             generator=generator,
         )
         choices = check_stages(stages, len(chain), given=sources is not None)
-        given, usual = sources is not None, usual_steps(self.unet)
+        given, usual = sources is not None, usual_steps(self)
         plans = decide(chain, first, (height, width), given, choices, common, towards, usual)
         for plan in plans if sources is None else plans[1:]:
             self.check_inputs(

@@ -37,7 +37,7 @@ from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.folders import finish_saved_folder, load_components
-from earthgen.steps import usual_steps
+from earthgen.steps import denoiser_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 MAX_SIDE = 16_384
@@ -61,23 +61,38 @@ def _check_whole(name: str, value: object, rule: str, low: int, high: int = sys.
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Generates images of the Earth, with every condition optional and each with its own guidance weight.
 
-    Components: `unet` (`EarthUNet`), `vae` (`EarthAutoencoder`), `text_encoder` and `tokenizer` (MiniLM), `scheduler`
+    Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in its place),
+    `vae` (`EarthAutoencoder`), `text_encoder` and `tokenizer` (MiniLM), `scheduler`
     (any of diffusers' flow-matching schedulers).
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
+    model_cpu_offload_seq = "text_encoder->unet->refiner->vae"
+    _optional_components: ClassVar = ["refiner"]
     _callback_tensor_inputs: ClassVar = ["latents"]
     _led: Tensor | None = None
     """Where the colours of the latents come out, if that is known."""
     _num_timesteps = 0
 
     def __init__(
-        self, unet: EarthUNet, vae: EarthAutoencoder, text_encoder: Any, tokenizer: Any, scheduler: Any
+        self,
+        unet: EarthUNet,
+        vae: EarthAutoencoder,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Any,
+        refiner: EarthUNet | None = None,
     ) -> None:
         super().__init__()
-        for model in (unet, vae):
-            model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
-        self.register_modules(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
+        if refiner is not None:
+            wanted, got = ((one.grid, one.config.latent_channels) for one in (unet, refiner))
+            if got != wanted:
+                raise ArgumentError("refiner", f"must have the grid and latent channels of `unet`, {wanted}", got)
+        for model in (unet, refiner, vae):
+            if model is not None:
+                model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
+        self.register_modules(
+            unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler, refiner=refiner
+        )
         self.image_processor = VaeImageProcessor(vae_scale_factor=vae.spatial_factor)
 
     @classmethod
@@ -97,8 +112,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if check_backend(backend) == "onnx":
             kwargs.setdefault("torch_dtype", torch.float32)
         pipe = cls(**load_components(pretrained_model_name_or_path, **kwargs))
-        for model in (pipe.unet, pipe.vae):
-            set_backend(model, backend)
+        for model in (pipe.unet, pipe.refiner, pipe.vae):
+            if model is not None:
+                set_backend(model, backend)
         return pipe
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -174,20 +190,21 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         return [float(sigma) for sigma in sigmas]
 
     def velocity(
-        self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]], until: float
+        self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
     ) -> Tensor:
-        """The guided velocity of `latents` for a step to the noise level `until`, in tiles where they are many.
+        """The guided velocity of `latents` for a step to the noise level `until`, by one of the networks,
+        in tiles where they are many.
 
         In a refinement it leads colours to those of the coarser image: at noise level σ they are c + σ (noise - c), and
         what the network makes of the detail goes with them.
         """
-        halo = math.ceil(self.unet.receptive_radius / self.unet.grid) * self.unet.grid
+        halo = math.ceil(unet.receptive_radius / unet.grid) * unet.grid
 
         def window(rows: slice, columns: slice) -> Tensor:
             x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
             given = [(w, conditioning if whole else conditioning.window(rows, columns)) for w, conditioning in chain]
-            made = [(weight, self.unet(x, timestep, one, until=1000 * until).sample.float()) for weight, one in given]
+            made = [(weight, unet(x, timestep, one, until=1000 * until).sample.float()) for weight, one in given]
             return guided(made, x, timestep / 1000)
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
@@ -253,8 +270,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             conditions: Full conditions, one or one an image, in place of `prompt`, `gsd`, `lat`, `lon` and `metadata`.
             height: Pixels; any number from 8.
             width: Pixels; any number from 8.
-            num_inference_steps: Denoising steps; 20 by default, 4 of a model of few steps. Stages that refine take 0.4
-                or 0.5 times as many.
+            num_inference_steps: Denoising steps; by default what is usual for the model (`earthgen.steps`). Stages that
+                refine take the usual share of them.
             guidance_scale: One weight for all conditions but the coarser image and known pixels.
             guidance: A weight for each condition, in place of `guidance_scale`. Stages that refine take none above 1
                 but those of boxes and mask.
@@ -281,7 +298,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             ArgumentError: An argument breaks a rule; the message names argument, rule and value.
         """
-        usual = usual_steps(self.unet)
+        usual = usual_steps(self)
         steps = usual.first if num_inference_steps is None else num_inference_steps
         source = np.asarray(image.convert("RGB")) if isinstance(image, PIL.Image.Image) else image
         if source is not None:
@@ -355,8 +372,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         device = self._execution_device
         levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
-        given = given.to(device, self.unet.dtype)
-        chain = guidance_chain(given, weights, self.unet.config.taught_guidance)
+        unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()))
+        given = given.to(device, unet.dtype)
+        chain = guidance_chain(given, weights, unet.config.taught_guidance)
         unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
         known_flag = given.is_present("known").view(-1, 1, 1, 1)
         has_known = bool(known_flag.any())
@@ -376,7 +394,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         with self.progress_bar(total=len(timesteps) - first) as bar:
             for i, t in enumerate(timesteps[first:], first):
                 here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
-                x = self.scheduler.step(self.velocity(x, t, here, levels[i + 1]), t, x, return_dict=False, **extra)[0]
+                v = self.velocity(x, t, here, levels[i + 1], unet)
+                x = self.scheduler.step(v, t, x, return_dict=False, **extra)[0]
                 if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.
                     level = levels[i + 1]

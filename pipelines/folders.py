@@ -20,6 +20,7 @@ INDEX = "model_index.json"
 SHIMS = {
     ".": ("earth_pipeline", "earthgen.pipelines.earth", "EarthPipeline"),
     "unet": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
+    "refiner": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
     "vae": ("earth_autoencoder", "earthgen.models.autoencoder", "EarthAutoencoder"),
 }
 """Files that tell diffusers' loader where our classes are: it runs code that lies in the folder, when the user lets it
@@ -32,7 +33,7 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
     if not (folder / INDEX).is_file():
         raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
     check(folder)
-    for component in ("unet", "vae"):
+    for component in ("unet", "vae", *(["refiner"] if (folder / "refiner").is_dir() else [])):
         found = sorted((folder / component).glob("*.safetensors"))
         if not found:
             raise WeightsError(f"{folder / component} holds no safetensors weights, and no other kind is read")
@@ -43,15 +44,15 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
 
 def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, **given: Any) -> dict[str, Any]:
     """The components of a pipeline, those in `given` taken as they are."""
-    unknown = set(given) - {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    unknown = set(given) - {"unet", "refiner", "vae", "text_encoder", "tokenizer", "scheduler"}
     if unknown:
         raise TypeError(f"from_pretrained() got unexpected arguments {sorted(unknown)}")
     folder = checked(name_or_path)
     dtype = torch_dtype or native_dtype()
     index = json.loads((folder / INDEX).read_text())
     components = dict(given)
-    for name, kind in (("unet", EarthUNet), ("vae", EarthAutoencoder)):
-        if name not in components:
+    for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):
+        if name not in components and (folder / name).is_dir():
             components[name] = _model(kind, folder / name, dtype)
     if "scheduler" not in components:
         scheduler = getattr(diffusers, index["scheduler"][1])
@@ -81,6 +82,9 @@ def finish_saved_folder(folder: str | os.PathLike[str]) -> None:
     index = json.loads(path.read_text())
     for component, (module, home, name) in SHIMS.items():
         key = "_class_name" if component == "." else component
+        if not (root / component).is_dir():
+            index.pop(key, None)  # a component that may be absent, and is
+            continue
         index[key] = [module, name]
         shim = f'"""Where diffusers finds `{name}`: pip install earthgen."""\n\nfrom {home} import {name}\n'
         shim += f'\n__all__ = ["{name}"]\n'

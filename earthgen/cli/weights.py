@@ -32,14 +32,14 @@ def weights() -> None:
 def list_(json: Json = False) -> None:
     """List the models that ship with this installation, with their files and sizes."""
     models = []
-    for name in (store.BUNDLED, store.TEACHER):
-        try:
-            folder = store.resolve(name)
-        except WeightsError:
-            continue
+    try:
+        folder: Path | None = store.resolve(store.BUNDLED)
+    except WeightsError:
+        folder = None
+    if folder is not None:
         files = [{"name": status.name, "size": status.size} for status in store.verify(folder)]
         digest = store.model_sha256(folder)
-        models.append({"model": name, "folder": str(folder), "sha256": digest, "files": files})
+        models.append({"model": store.BUNDLED, "folder": str(folder), "sha256": digest, "files": files})
     if json:
         parse.print_json({"models": models})
         return

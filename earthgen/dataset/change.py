@@ -233,7 +233,7 @@ class _Maker:
             model=weights.shown(config.model),
             model_sha256=config.made_with["model_sha256"],
             version=__version__,
-            steps=config.steps or usual_steps(self.pipe.unet).first,
+            steps=config.steps or usual_steps(self.pipe).first,
             scheduler=type(self.pipe.scheduler).__name__,
             created=dt.datetime.combine(config.created or dt.date.min, dt.time(), dt.timezone.utc),
         )

@@ -20,6 +20,7 @@ from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models import Conditioning, EarthAutoencoder
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
+from earthgen.steps import denoiser_of
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
 from earthgen.world.known import MARGIN, KnownImagery
@@ -47,7 +48,7 @@ class Request:
     """What all levels of a world share."""
 
     pipe: Any
-    """Has `unet`, `vae` and `_execution_device`, as `EarthPipeline`."""
+    """Has `unet`, `vae` and `_execution_device`, and perhaps a `refiner`, as `EarthPipeline`."""
     seed: int
     asked: Conditioning
     """Of the world outside all regions, but for what differs from place to place; a batch of one."""
@@ -134,11 +135,11 @@ class Stage:
     ) -> None:
         self.request, self.level, self.coarser, self.layout = request, level, coarser, layout
         self._guidance = sampling.guidance
-        self._taught = request.pipe.unet.config.taught_guidance
+        self._unet = denoiser_of(request.pipe, refined=coarser is not None)
         self._after = dict(pairwise(sampling.sigmas))
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
-        self._grid = int(request.pipe.unet.grid)
+        self._grid = int(self._unet.grid)
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         channels = int(self._vae.config.latent_channels)
         rim = ceil(2 * self._vae.halo[1] / self._grid) * self._grid // 2
@@ -218,7 +219,7 @@ class Stage:
 
         def velocity(given: Conditioning) -> Tensor:
             parts = []
-            for weight, one in guidance_chain(given, self._guidance, self._taught):
+            for weight, one in guidance_chain(given, self._guidance, self._unet.config.taught_guidance):
                 name = tuple(one.present.flatten().tolist())
                 if name not in made:
                     made[name] = self._network(x, sigma, one)
@@ -235,8 +236,7 @@ class Stage:
         return without + fields.layout_share * (velocity(replace(conditioning, present=flags, layout=layout)) - without)
 
     def _network(self, x: Tensor, sigma: float, given: Conditioning) -> Tensor:
-        unet = self.request.pipe.unet
-        return unet(x, 1000 * sigma, given, until=1000 * self._after[sigma]).sample.float()
+        return self._unet(x, 1000 * sigma, given, until=1000 * self._after[sigma]).sample.float()
 
     def _settled(self, x: Tensor, sigma: float, rows: Sequence[range], columns: Sequence[range]) -> Tensor:
         """Known latents put back at the noise level just reached, so that the rest grows to fit them."""

@@ -30,7 +30,7 @@ from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
-from earthgen.steps import usual_steps
+from earthgen.steps import denoiser_of, usual_steps
 from earthgen.world.base import Base, BaseMap
 from earthgen.world.cache import TileCache
 from earthgen.world.epoch import Epochs
@@ -172,7 +172,7 @@ class World:
         pipe, name, sha = loaded(model, device, backend)
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
-        usual = usual_steps(pipe.unet)
+        usual = usual_steps(pipe)
         halo = usual.halo if halo is None else halo
         counts = by_level("steps", steps, levels, dict.fromkeys(levels, usual.world) | alone(ground, usual.first))
         sampling = {}
@@ -195,7 +195,7 @@ class World:
             "model": sha or fingerprint(pipe),
             # How sums are split between threads decides about their last bit, and so about a pixel now and then.
             "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type, get_num_threads()],
-            "backends": [backend_of(pipe.unet), backend_of(pipe.vae)],
+            "backends": [backend_of(one) for one in (pipe.unet, denoiser_of(pipe, refined=True), pipe.vae)],
             "seed": seed % 2**64,
             "asked": what,
             "degradation": asked.coarse_degradation,

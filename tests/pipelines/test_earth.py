@@ -133,7 +133,7 @@ def test_every_flow_matching_scheduler_solves_a_flow_of_known_solution(
     # Where the data are normal of deviation s, the velocity is known and carries noise to s × noise.
     s = 0.5
 
-    def velocity(x: torch.Tensor, timestep: torch.Tensor, _chain: object, _until: float) -> torch.Tensor:
+    def velocity(x: torch.Tensor, timestep: torch.Tensor, _chain: object, _until: float, _unet: object) -> torch.Tensor:
         sigma = float(timestep) / 1000
         return x * (sigma - (1 - sigma) * s**2) / ((1 - sigma) ** 2 * s**2 + sigma**2)
 

@@ -41,7 +41,8 @@ def test_noise_levels_are_those_of_the_scheduler_that_ships() -> None:
 def test_a_student_starts_as_its_teacher_wherever_a_step_ends(teacher: EarthUNet) -> None:
     student = student_of(teacher, 6.0).eval()
     assert student.few_step and not teacher.few_step
-    assert usual_steps(student) is FEW and usual_steps(teacher) is MANY
+    assert usual_steps(SimpleNamespace(unet=student)) == FEW and usual_steps(SimpleNamespace(unet=teacher)) == MANY
+    assert usual_steps(SimpleNamespace(unet=teacher, refiner=student)) == replace(FEW, first=MANY.first)
     x, given = torch.randn(2, 4, 8, 8), Conditioning.none(2, 4)
     with torch.no_grad():
         want = teacher(x, 700.0, given).sample
@@ -124,7 +125,7 @@ def test_the_recipe_trains_resumes_and_exports(
     assert student.few_step and student.config.taught_guidance == 4
     (tmp_path / "model").mkdir()
     (tmp_path / "few" / "unet").rename(tmp_path / "model" / "unet")
-    assert steps_of_folder(tmp_path / "model") is FEW
+    assert steps_of_folder(tmp_path / "model") == FEW
 
     given[given.index("--max_train_steps") + 1] = "5"
     distillation.main([*given, "--resume_from_checkpoint", "latest"])
