@@ -174,20 +174,28 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width, self.grid))
         return batch, self.unet.config.latent_channels, rows, columns
 
-    def set_noise_levels(self, num_inference_steps: int, device: Any) -> list[float]:
-        """Set the scheduler's steps. Returns the noise level (1 noise, 0 clean) before each and after the last."""
+    def set_noise_levels(self, num_inference_steps: int, device: Any, begin: float = 1.0) -> list[float]:
+        """Set the scheduler's steps. Returns the noise level (1 noise, 0 clean) before each and after the last.
+
+        Begun at `begin`, before the scheduler's shift, they are so many fewer; of others than Euler's they are the last
+        of the whole.
+        """
+        first = 0
         if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
             # In even steps down to 0: left to itself, its last step is one from almost nothing to nothing.
-            even = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
-            self.scheduler.set_timesteps(sigmas=even, device=device)
+            count = max(1, round(num_inference_steps * begin))
+            self.scheduler.set_timesteps(sigmas=np.linspace(begin, begin / count, count), device=device)
         else:
             self.scheduler.set_timesteps(num_inference_steps, device=device)
+            # Whole steps: a scheduler of second order (Heun) lists each but the first twice.
+            first = min(round(num_inference_steps * (1 - begin)), num_inference_steps - 1) * self.scheduler.order
         sigmas = getattr(self.scheduler, "sigmas", None)
         kind = self.scheduler.config.get("prediction_type", "flow_prediction")
         if sigmas is None or float(sigmas.max()) > 1.001 or kind != "flow_prediction":
             rule = 'must be for flow matching: FlowMatch…, or `use_flow_sigmas` and `prediction_type="flow_prediction"`'
             raise ArgumentError("scheduler", rule, type(self.scheduler).__name__)
-        return [float(sigma) for sigma in sigmas]
+        self.scheduler.set_begin_index(first)
+        return [float(sigma) for sigma in sigmas[first:]]
 
     def velocity(
         self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
@@ -320,9 +328,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         for size in reversed(sizes[1:]):
             stages.insert(0, [c.coarser(*size) for c in stages[0]])
         counts = [steps, *[usual.refinement(steps)] * (len(sizes) - 1)]
-        # Whole steps of the start: a scheduler of second order (Heun) lists each but the first twice.
-        first = 0 if source is None else min(round(steps * (1 - strength)), steps - 1) * self.scheduler.order
-        self._num_timesteps = sum(len(self.set_noise_levels(count, "cpu")) - 1 for count in counts) - first
+        begin = 1.0 if source is None else strength
+        self._num_timesteps = sum(len(self.set_noise_levels(count, "cpu", begin)) - 1 for count in counts)
         start = None if source is None else image_latents(source, self.grid, self.vae)
 
         done = 0
@@ -344,7 +351,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
                     told = {"coarse_degradation": LEAST_TOLD}
                     asked = [c.replace(coarse=image, **told) for c, image in zip(asked, coarse, strict=True)]
                 x = self._denoise(
-                    asked, size, count, weights, guidance_interval, generator, latents, start, first, on_step_end
+                    asked, size, count, weights, guidance_interval, generator, latents, start, begin, on_step_end
                 )
                 if size != sizes[-1]:
                     coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
@@ -365,12 +372,13 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         generator: torch.Generator | list[torch.Generator] | None,
         latents: Tensor | None,
         start: Tensor | None,
-        first: int,
+        begin: float,
         on_step_end: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Latents of images of one size, made from `latents` or fresh noise, or from `start` at the step `first`."""
+        """Latents of images of one size, made from `latents` or fresh noise, or from `start` at `begin`."""
         device = self._execution_device
-        levels, timesteps = self.set_noise_levels(steps, device), self.scheduler.timesteps
+        levels = self.set_noise_levels(steps, device, begin)
+        timesteps = self.scheduler.timesteps[1 - len(levels) :]
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
         unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()))
         given = given.to(device, unet.dtype)
@@ -384,15 +392,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         else:
             noise = latents.to(device, torch.float32)
-        x = noise if start is None else (1 - levels[first]) * start.to(device) + levels[first] * noise
+        x = noise if start is None else (1 - levels[0]) * start.to(device) + levels[0] * noise
         if self._interrupt and self._led is not None:  # what is left out is not made up
             return F.pad(self._led, (0, 0, 0, 0, 0, x.shape[1] - self._led.shape[1]))
-        self.scheduler.set_begin_index(first)
 
         accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generator} if accepts_generator else {}
-        with self.progress_bar(total=len(timesteps) - first) as bar:
-            for i, t in enumerate(timesteps[first:], first):
+        with self.progress_bar(total=len(timesteps)) as bar:
+            for i, t in enumerate(timesteps):
                 here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
                 v = self.velocity(x, t, here, levels[i + 1], unet)
                 x = self.scheduler.step(v, t, x, return_dict=False, **extra)[0]

@@ -12,7 +12,7 @@ from earthgen import __version__, weights
 from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError
 from earthgen.models.backends import check_backend
-from earthgen.steps import usual_steps
+from earthgen.steps import steps_of_folder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def load(
     hush()
     pipe = EarthPipeline.from_pretrained(name, backend).to(device)
     pipe.set_progress_bar_config(disable=None if steps_bar else True, leave=False)
-    chosen = usual_steps(pipe).first if steps is None else steps
+    chosen = steps_of_folder(folder).first if steps is None else steps
     return Model(pipe, weights.shown(name), weights.model_sha256(folder), device, chosen, guidance or Guidance())
 
 
