@@ -49,7 +49,8 @@ def main() -> None:
                 window = Window.around(level, lat, lon, args.side, args.side)
                 images.append(world.pixels(window))
                 gsd = float(gsd_at(level, window.top + args.side / 2))
-                titles.append(f"{name}, level {level}, {f'{gsd / 1000:.2g} km' if gsd >= 1000 else f'{gsd:.2g} m'}")
+                metres = f"{gsd / 1000:.3g} km" if gsd >= 1000 else f"{gsd:.3g} m"
+                titles.append(f"{name}, level {level}, {metres}")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.output) as temporary:
         sheet = contact_sheet(images, titles, len(args.levels), args.side)
