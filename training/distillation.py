@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance
+from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance, check_number
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
@@ -143,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    check_number("guidance", args.guidance, "must be above 0 and at most 50", 0, 50, low_open=True)
     torch.manual_seed(args.seed)
     latents = LatentBatches(args.latents, args.train_batch_latents)
     autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
