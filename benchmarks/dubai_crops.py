@@ -1,7 +1,12 @@
-"""The Dubai building set as a labelled set of crops, split by tile: what `verify.py` and `obedience.py` measure on."""
+"""The Dubai building set as a labelled set of crops, split by tile: what `verify.py` and `obedience.py` measure on.
+
+python benchmarks/dubai_crops.py --data data -o out/real       # out/real/coco: for `earthgen train adapt --real` and
+                                                               # `earthgen dataset detection --real`
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +15,7 @@ from earthgen.conditions import Box
 from earthgen.data.dubai import CLASSES, Dubai
 from earthgen.data.rectangles import visible_fraction
 from earthgen.dataset.verify_data import VISIBLE, corners
+from earthgen.labels import export
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
 
 
@@ -34,3 +40,17 @@ def crops(root: Path | str | None, folder: Path, size: int = 256) -> LabelledSet
                 shapes = tuple(Shape(b, difficult=share < VISIBLE) for b, share in seen if share > 0)
                 images.append(LabelledImage(name, path, size, size, split, shapes, mask=sample.mask[part].copy()))
     return LabelledSet(images, ("building",), CLASSES)
+
+
+def main() -> None:
+    """Write the crops as COCO."""
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--data", help="folder of the real data sets; default: $EARTHGEN_DATA")
+    p.add_argument("-o", "--output", type=Path, required=True)
+    p.add_argument("--size", type=int, default=256, help="pixels a side")
+    args = p.parse_args()
+    print(export(crops(args.data, args.output / "crops", args.size), args.output, ["coco"])["coco"])
+
+
+if __name__ == "__main__":
+    main()

@@ -41,17 +41,19 @@ DROP_ALL = 0.1
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
     64: (0.6, {
-        "eurosat": 0.42, "ucmerced": 0.25, "bluemarble": 0.12, "eurosat_scenes": 0.12, "oscd": 0.05,
-        "naip": 0.01, "dubai": 0.03,
+        "eurosat": 0.38, "ucmerced": 0.24, "bluemarble": 0.12, "eurosat_scenes": 0.12, "oscd": 0.05,
+        "naip": 0.01, "dubai": 0.08,
     }),
     128: (0.28, {
-        "eurosat_scenes": 0.27, "ucmerced": 0.33, "bluemarble": 0.2, "oscd": 0.12, "naip": 0.02, "dubai": 0.06,
+        "eurosat_scenes": 0.24, "ucmerced": 0.28, "bluemarble": 0.16, "oscd": 0.1, "naip": 0.02, "dubai": 0.2,
     }),
     256: (0.12, {
-        "eurosat_scenes": 0.18, "ucmerced": 0.4, "bluemarble": 0.2, "oscd": 0.13, "naip": 0.02, "dubai": 0.07,
+        "eurosat_scenes": 0.18, "ucmerced": 0.33, "bluemarble": 0.16, "oscd": 0.11, "naip": 0.02, "dubai": 0.2,
     }),
 }  # fmt: skip
 """For each bucket: its share of the steps, and the share of each set in it."""
+OWN_SHARE = 0.3
+"""Of a set that is not among these."""
 
 
 class Bucket:
@@ -127,8 +129,9 @@ class LatentBatches:
         shares = np.array([SHARES[s][0] for s in sizes])
         bucket = self.buckets[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
         count = max(self.batch_latents // bucket.z[0, 0].size, 1)
-        names = [n for n in SHARES[bucket.size][1] if n in bucket.rows]
-        weights = np.array([SHARES[bucket.size][1][n] for n in names])
+        known = SHARES[bucket.size][1]
+        names = [*(n for n in known if n in bucket.rows), *(n for n in bucket.rows if n not in known)]
+        weights = np.array([known.get(n, OWN_SHARE) for n in names])
         picks = rng.choice(len(names), count, p=weights / weights.sum())
         rows = np.array([rng.choice(bucket.rows[names[i]]) for i in picks])
         return self.batch(bucket, rows, rng)

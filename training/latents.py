@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
+from earthgen import labels
 from earthgen.conditions import COARSE_FACTOR
 from earthgen.data import elevation
 from earthgen.data.augment import coarser, draw
@@ -32,6 +33,7 @@ from earthgen.data.captions import caption
 from earthgen.data.clouds import add_clouds
 from earthgen.data.degrade import degrade
 from earthgen.data.elevation import Elevation, with_terrain
+from earthgen.data.labelled import NAME, LabelledSamples
 from earthgen.data.mixture import readers
 from earthgen.errors import DataError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
@@ -50,6 +52,8 @@ RECORDS: dict[int, dict[str, int]] = {
     256: {"eurosat_scenes": 1_000, "ucmerced": 2_500, "bluemarble": 2_000, "oscd": 1_200, "naip": 150, "dubai": 700},
 }  # fmt: skip
 """How many records of each set a bucket of this many pixels a side holds."""
+OWN_RECORDS = {64: 3_000, 128: 1_500, 256: 400}
+"""Likewise of labelled images of one's own."""
 
 CLOUDY_SHARE = 0.12
 CLOUDY_SOURCES = ("eurosat", "eurosat_scenes", "bluemarble", "oscd")
@@ -113,6 +117,8 @@ def numbers(v: View) -> tuple[float, ...]:
 
 def large_enough(images: Sequence[Sample], size: int) -> NDArray[np.integer]:
     """Which images are at least `size` pixels a side. Long sets have one size, which their first image tells."""
+    if isinstance(images, LabelledSamples):
+        return np.flatnonzero(images.sides >= size)
     if len(images) > 4000:
         return np.arange(len(images) if min(images[0].image.shape[:2]) >= size else 0)
     return np.flatnonzero([min(image.image.shape[:2]) >= size for image in images])
@@ -124,7 +130,7 @@ def plan(
     """Which images to view, in random order: every image of a set about equally often."""
     order = np.random.default_rng([seed, size])
     jobs = []
-    for number, (name, count) in enumerate(RECORDS[size].items()):
+    for number, (name, count) in enumerate((RECORDS[size] | {NAME: OWN_RECORDS[size]}).items()):
         eligible = large_enough(sources.get(name, ()), size)
         wanted = math.ceil(count * scale) if len(eligible) else 0
         rounds = math.ceil(wanted / max(len(eligible), 1))
@@ -240,6 +246,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--sizes", type=int, nargs="+", default=list(RECORDS), choices=list(RECORDS), help="buckets, in pixels a side"
     )
+    p.add_argument(
+        "--real", type=Path, default=None, help="labelled images of your own, in any format of `dataset --real`: "
+        "these alone, not the data sets",
+    )  # fmt: skip
+    p.add_argument("--gsd", type=float, default=None, help="metres a pixel of those that do not say it themselves")
     p.add_argument("--scale", type=float, default=1.0, help="how many times the usual number of records")
     p.add_argument("--seed", type=int, default=0)
     return p
@@ -250,13 +261,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=native_dtype()).eval()
     autoencoder.to(memory_format=torch.channels_last)
     # A few large images are kept in memory: reading a whole one for each crop of it takes longer than coding it.
-    sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", args.sets).items()}
+    sources: dict[str, Sequence[Sample]]
+    if args.real is not None:
+        sources = {NAME: LabelledSamples(labels.read(args.real), args.gsd)}
+    else:
+        sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", args.sets).items()}
     painter = Painter()
+    relief = None
     try:
-        relief = elevation.load(args.data_root)
+        if args.real is None:
+            relief = elevation.load(args.data_root)
     except DataError as error:
         print(f"captions will not speak of mountains and coasts: {error}")
-        relief = None
     for size in args.sizes:
         folder = args.output_dir / str(size)
         if folder.exists():

@@ -14,6 +14,7 @@ RECIPES = {
     "latents": "encode a data set once, so that the denoiser trains on cached latents",
     "autoencoder": "train the autoencoder on images",
     "denoiser": "train the denoiser on cached latents and their conditions",
+    "adapt": "teach a model on labelled images of your own",
     "distillation": "teach a denoiser to do with few steps",
     "bundle": "put a trained denoiser and its autoencoder together into a model folder",
 }
@@ -35,12 +36,14 @@ def train(
       latents       encode a data set once, so that the denoiser trains on cached latents
       autoencoder   train the autoencoder on images
       denoiser      train the denoiser on cached latents and their conditions
+      adapt         teach a model on labelled images of your own
       distillation  teach a denoiser to do with few steps
       bundle        put a trained denoiser and its autoencoder together into a model folder
 
     \b
     All that follows goes to the recipe, whose flags are named as in diffusers' examples:
       earthgen train denoiser --help
+      earthgen train adapt --real my/coco --gsd 0.5 --output_dir runs/mine
       earthgen train autoencoder --output_dir runs/ae --max_train_steps 1000
       earthgen train denoiser --output_dir runs/unet --resume_from_checkpoint latest
 

@@ -39,7 +39,7 @@ class Facts:
     """What is known to be true of a sample, which a caption may say. `None` or empty: not known."""
 
     label: str | None = None
-    """Class of the whole image, a key of `earthgen.data.captions.CLASS_WORDS`."""
+    """Class of the whole image; `earthgen.data.captions.CLASS_WORDS` has words for those of the data sets."""
     regions: tuple[Box, ...] = ()
     """Rectangles in pixels whose dominant class is known, with that class: the patches of a EuroSAT scene."""
     sensor: Literal["satellite", "aerial"] | None = None

@@ -7,10 +7,12 @@ number thousands, not millions: their embeddings are cached.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from earthgen.conditions import Box
 from earthgen.data import places
 from earthgen.data.base import METRES_PER_DEGREE, Sample
 
@@ -59,6 +61,8 @@ CLASS_WORDS: dict[str, tuple[str, ...]] = {
 
 MASK_CLASSES = frozenset(("building", "land", "road", "vegetation", "water"))
 AERIAL_CLASSES = frozenset(name for name in CLASS_WORDS if name[0].islower()) - MASK_CLASSES
+AERIAL_GSD = 2.0
+"""Metres a pixel up to which a picture of which no more is known is called an aerial photo."""
 OVERCAST = 0.95
 """Cover from which only clouds are seen."""
 SUMMED_UP = {
@@ -101,10 +105,31 @@ MONTHS = (
 SEASONS = ("winter", "spring", "summer", "autumn")
 
 
+def words_for(label: str) -> tuple[str, ...]:
+    """Ways to name a class, whoever's it is."""
+    return CLASS_WORDS.get(label) or (label.replace("_", " "),)
+
+
 def class_prompt(label: str) -> str:
     """The prompt for a class when a model is evaluated, one of the captions it is trained with."""
     view = "an aerial photo" if label in AERIAL_CLASSES else "a satellite image"
-    return f"{view} of {CLASS_WORDS[label][0]}"
+    return f"{view} of {words_for(label)[0]}"
+
+
+def is_aerial(gsd: float | None, label: str | None) -> bool:
+    """Whether a picture is called an aerial photo: by its metres a pixel, or where that is unknown, by its class."""
+    return gsd <= AERIAL_GSD if gsd is not None else label in AERIAL_CLASSES
+
+
+def listed(labels: Iterable[str]) -> str:
+    """Classes as in a sentence: houses, roads and water."""
+    return _listed([words_for(label)[0] for label in labels])
+
+
+def by_number(boxes: Iterable[Box]) -> list[str]:
+    """The classes of objects, the most frequent first."""
+    counts = Counter(box.label for box in boxes)
+    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def caption(sample: Sample, rng: np.random.Generator) -> str:
@@ -116,8 +141,8 @@ def caption(sample: Sample, rng: np.random.Generator) -> str:
     subject = _pick(rng, _subjects(sample))
     facets = _facets(sample)
     style = rng.random()
-    if sample.facts.label in CLASS_WORDS and style < 0.1 and (sample.cloud_cover or 0.0) < OVERCAST:
-        return class_prompt(sample.facts.label or "")
+    if sample.facts.label and style < 0.1 and (sample.cloud_cover or 0.0) < OVERCAST:
+        return class_prompt(sample.facts.label)
     if style < 0.35 and subject:
         return subject
     view = _pick(rng, _views(sample))
@@ -141,16 +166,18 @@ def _subjects(sample: Sample) -> tuple[str, ...]:
     facts = sample.facts
     if sample.cloud_cover is not None and sample.cloud_cover >= OVERCAST:
         return ("clouds", "cloud cover", "an overcast sky from above")
-    if facts.label in CLASS_WORDS:
-        return CLASS_WORDS[facts.label or ""]
+    if facts.label:
+        return words_for(facts.label)
     if facts.regions:
-        shown = [label for label, share in facts.label_fractions() if share >= 0.15 and label in CLASS_WORDS][:3]
-        words = tuple(dict.fromkeys(SUMMED_UP.get(label, CLASS_WORDS[label][0]) for label in shown))
+        shown = [label for label, share in facts.label_fractions() if share >= 0.15][:3]
+        words = tuple(dict.fromkeys(SUMMED_UP.get(label, words_for(label)[0]) for label in shown))
         return (_listed(words),) if words else ()
     if facts.mask_fractions:
         return _of_mask(facts.mask_fractions)
     if facts.subjects:
         return facts.subjects
+    if sample.boxes and not facts.place:
+        return (listed(by_number(sample.boxes)),)
     if facts.place:
         return (facts.place, facts.place.split(",")[0])
     return _of_terrain(sample)
@@ -161,8 +188,8 @@ def _of_mask(fractions: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
     some = [name for name, share in fractions if 0.02 <= share < 0.15][:1]
     versions = []
     for k in (0, -1):
-        words = [CLASS_WORDS[name][k] if name in CLASS_WORDS else name for name in much]
-        rest = [f"some {CLASS_WORDS[name][k] if name in CLASS_WORDS else name}" for name in some]
+        words = [words_for(name)[k] for name in much]
+        rest = [f"some {words_for(name)[k]}" for name in some]
         versions.append(_listed((*words, *rest)))
     return tuple(dict.fromkeys(v for v in versions if v))
 

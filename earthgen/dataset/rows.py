@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from earthgen.conditions import Conditions
-from earthgen.data.captions import AERIAL_CLASSES, CLASS_WORDS
+from earthgen.data.base import mask_fractions
+from earthgen.data.captions import by_number, is_aerial, listed
 from earthgen.dataset.config import ANY, Config
 from earthgen.geo import wrap_longitude
 from earthgen.labels.base import Split
 from earthgen.simulate.layouts import Layout
 
-AERIAL_GSD = 2.0
-"""Metres a pixel: finer images are called aerial photos unless a prompt says otherwise."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _CONDITIONS, _LAYOUT, _NOISE, _WORDS = range(4)
 """Each has random numbers of its own, so that changing one leaves the others as they are."""
@@ -136,16 +134,11 @@ def _shown(row: Row, layout: Layout | None) -> list[str]:
     """Classes in an image, the most frequent first."""
     if row.label is not None:
         return [row.label]
-    if layout is None:
-        return []
-    if layout.boxes:
-        counts = Counter(box.label for box in layout.boxes)
-    elif layout.mask is not None:
-        pixels = np.bincount(layout.mask.ravel(), minlength=256)
-        counts = Counter({name: int(pixels[i]) for i, name in enumerate(layout.mask_classes) if pixels[i]})
-    else:
-        return []
-    return sorted(counts, key=lambda name: (-counts[name], name))
+    if layout is not None and layout.boxes:
+        return by_number(layout.boxes)
+    if layout is not None and layout.mask is not None:
+        return [name for name, _ in mask_fractions(layout.mask, layout.mask_classes)]
+    return []
 
 
 def _sentence(config: Config, row: Row, shown: Sequence[str], number: int) -> str | None:
@@ -155,14 +148,8 @@ def _sentence(config: Config, row: Row, shown: Sequence[str], number: int) -> st
         choices = [text for texts in config.prompts.values() for text in texts]
         if not choices:
             shown = [config.classes[row.index % len(config.classes)]]
-    listed = _listed([CLASS_WORDS[name][0] if name in CLASS_WORDS else name.replace("_", " ") for name in shown])
     if choices:
-        return choices[int(rng.integers(len(choices)))].replace("{classes}", listed)
+        return choices[int(rng.integers(len(choices)))].replace("{classes}", listed(shown))
     if not shown:
         return None
-    aerial = row.gsd <= AERIAL_GSD if row.gsd is not None else shown[0] in AERIAL_CLASSES
-    return f"{'an aerial photo' if aerial else 'a satellite image'} of {listed}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return f"{'an aerial photo' if is_aerial(row.gsd, shown[0]) else 'a satellite image'} of {listed(shown)}"
