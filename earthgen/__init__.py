@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from earthgen.conditions import Box as Box
     from earthgen.conditions import Conditions as Conditions
     from earthgen.conditions import Guidance as Guidance
+    from earthgen.conditions import Polygon as Polygon
     from earthgen.errors import EarthgenError as EarthgenError
     from earthgen.output.scene import Scene as Scene
     from earthgen.world.world import World as World
@@ -23,11 +24,12 @@ _HOMES = {
     "Conditions": "earthgen.conditions",
     "EarthgenError": "earthgen.errors",
     "Guidance": "earthgen.conditions",
+    "Polygon": "earthgen.conditions",
     "Scene": "earthgen.output.scene",
     "World": "earthgen.world.world",
 }
 
-__all__ = ["Box", "Conditions", "EarthgenError", "Guidance", "Scene", "World", "__version__"]
+__all__ = ["Box", "Conditions", "EarthgenError", "Guidance", "Polygon", "Scene", "World", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from earthgen.errors import ArgumentError
 
+UNKNOWN = 255
+"""In semantic masks: nothing is said of the pixel."""
 CONDITION_NAMES = ("text", "gsd", "position", "date", "cloud", "boxes", "mask", "known", "coarse")
 """The conditions a denoiser can be given or denied, each with a learned null. `position` is (lat, lon)."""
 
@@ -94,6 +97,34 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Polygon:
+    """An area in pixels with the class, or a description, of what it shows. Its outline may not cross itself."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    """At least three corners as (x, y), in order, the first not repeated at the end."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not self.label.strip():
+            raise ArgumentError("polygon.label", "must be a non-empty string", self.label)
+        rule = "must be at least three corners (x, y), finite numbers"
+        try:
+            points = tuple((float(x), float(y)) for x, y in self.points)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError("polygon.points", rule, self.points) from error
+        if len(points) < 3 or not all(math.isfinite(n) for point in points for n in point):
+            raise ArgumentError("polygon.points", rule, self.points)
+        outline = shapely.Polygon(points)
+        if not outline.is_valid or not outline.area:
+            raise ArgumentError("polygon.points", "must enclose an area and not cross themselves", points)
+        object.__setattr__(self, "points", points)
+
+    def overlaps(self, height: int, width: int) -> bool:
+        """Whether any of the area lies in an image of this size."""
+        return bool(shapely.Polygon(self.points).intersects(shapely.box(0, 0, width, height)))
+
+
+@dataclass(frozen=True, slots=True)
 class Guidance:
     """How strongly each condition pulls, as weights of classifier-free guidance.
 
@@ -150,6 +181,8 @@ class Conditions:
     mask: NDArray[np.uint8] | None = None
     """Semantic mask, (height, width), indices into `mask_classes`; 255 says nothing of that pixel."""
     mask_classes: tuple[str, ...] = ()
+    polygons: tuple[Polygon, ...] | None = None
+    """Areas of the semantic mask by their outlines, over what `mask` says; later ones lie on top."""
     known: NDArray[np.uint8] | None = None
     """Pixels that are given, (height, width, 3), uint8 RGB, to be kept where `known_mask` is true."""
     known_mask: NDArray[np.bool_] | None = None
@@ -181,7 +214,8 @@ class Conditions:
         if self.cloud_cover is not None:
             check_number("cloud_cover", self.cloud_cover, "must be a fraction from 0 to 1", 0, 1)
         check_number("coarse_degradation", self.coarse_degradation, "must be from 0 to 1", 0, 1)
-        self._check_boxes()
+        self._check_shapes("boxes", Box)
+        self._check_shapes("polygons", Polygon)
         self._check_mask()
         self._check_known()
         if self.coarse is not None:
@@ -192,15 +226,16 @@ class Conditions:
                 view.flags.writeable = False
                 object.__setattr__(self, name, view)
 
-    def _check_boxes(self) -> None:
-        if self.boxes is None:
+    def _check_shapes(self, name: str, kind: type) -> None:
+        given = getattr(self, name)
+        if given is None:
             return
-        if not isinstance(self.boxes, Iterable):
-            raise ArgumentError("boxes", "must be a sequence of earthgen.Box objects", self.boxes)
-        object.__setattr__(self, "boxes", tuple(self.boxes))
-        for box in self.boxes:
-            if not isinstance(box, Box):
-                raise ArgumentError("boxes", "must hold earthgen.Box objects", box)
+        if not isinstance(given, Iterable):
+            raise ArgumentError(name, f"must be a sequence of earthgen.{kind.__name__} objects", given)
+        object.__setattr__(self, name, tuple(given))
+        for shape in getattr(self, name):
+            if not isinstance(shape, kind):
+                raise ArgumentError(name, f"must hold earthgen.{kind.__name__} objects", shape)
 
     def _check_known(self) -> None:
         if (self.known is None) != (self.known_mask is None):
@@ -225,9 +260,9 @@ class Conditions:
             raise ArgumentError("mask", "must be a uint8 array of shape (height, width)", _described(self.mask))
         if not self.mask_classes or not all(isinstance(c, str) and c.strip() for c in self.mask_classes):
             raise ArgumentError("mask_classes", "must name the mask's classes in words", self.mask_classes)
-        wrong = np.setdiff1d(self.mask, [*range(len(self.mask_classes)), 255])
+        wrong = np.setdiff1d(self.mask, [*range(len(self.mask_classes)), UNKNOWN])
         if wrong.size:
-            rule = f"must hold indices below {len(self.mask_classes)} (len(mask_classes)), or 255 for unknown"
+            rule = f"must hold indices below {len(self.mask_classes)} (len(mask_classes)), or {UNKNOWN} for unknown"
             raise ArgumentError("mask", rule, wrong[:8].tolist())
 
     def check_size(self, height: int, width: int) -> None:
@@ -240,9 +275,29 @@ class Conditions:
             if self.coarse.shape[:2] != want:
                 rule = f"must be 1/{COARSE_FACTOR} of the image's size, rounded up: {want}"
                 raise ArgumentError("coarse", rule, self.coarse.shape[:2])
-        for box in self.boxes or ():
-            if not box.overlaps(height, width):
-                raise ArgumentError("boxes", f"must overlap the image of {width} x {height} pixels", box)
+        for name in ("boxes", "polygons"):
+            for shape in getattr(self, name) or ():
+                if not shape.overlaps(height, width):
+                    raise ArgumentError(name, f"must overlap the image of {width} x {height} pixels", shape)
+
+    def ground(self, height: int, width: int) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+        """The semantic mask with the polygons on it, for an image of this size, and its classes; None without either.
+
+        Raises:
+            ArgumentError: `mask` has another size, or there are more than 255 classes.
+        """
+        if not self.polygons:
+            return self.mask, self.mask_classes
+        from rasterio.features import rasterize
+
+        self.check_size(height, width)
+        classes = tuple(dict.fromkeys((*self.mask_classes, *(p.label for p in self.polygons))))
+        if len(classes) > UNKNOWN:
+            raise ArgumentError("polygons", f"must have at most {UNKNOWN} classes, with those of `mask`", len(classes))
+        mask = np.full((height, width), UNKNOWN, np.uint8) if self.mask is None else self.mask.copy()
+        drawn = [(shapely.Polygon(p.points), classes.index(p.label)) for p in self.polygons]
+        rasterize(drawn, out=mask)
+        return mask, classes
 
     def present(self) -> dict[str, bool]:
         """Which of `CONDITION_NAMES` are given."""
@@ -253,7 +308,7 @@ class Conditions:
             "date": self.date is not None,
             "cloud": self.cloud_cover is not None,
             "boxes": self.boxes is not None,
-            "mask": self.mask is not None,
+            "mask": self.mask is not None or bool(self.polygons),
             "known": self.known is not None,
             "coarse": self.coarse is not None,
         }
@@ -277,6 +332,9 @@ class Conditions:
             changes["boxes"] = tuple(Box(b.label, *s, b.angle) for b, s in zip(self.boxes, scaled, strict=True))
         if self.mask is not None:
             changes["mask"] = self.mask[rows[:, None], columns]
+        if self.polygons is not None:
+            outlines = [(p.label, tuple((x / f, y / f) for x, y in p.points)) for p in self.polygons]
+            changes["polygons"] = tuple(Polygon(*outline) for outline in outlines)
         if self.known is not None and self.known_mask is not None:
             beyond = ((0, -height % f), (0, -width % f))
             blocks = (len(rows), f, len(columns), f)
@@ -297,6 +355,8 @@ class Conditions:
                 value = {"shape": list(value.shape), "sha256": digest}
             elif f.name == "boxes":
                 value = [{f.name: _plain(getattr(box, f.name)) for f in fields(Box)} for box in value]
+            elif f.name == "polygons":
+                value = [{"label": p.label, "points": [list(point) for point in p.points]} for p in value]
             elif isinstance(value, dt.date):
                 value = value.isoformat()
             elif f.name == "mask_classes":

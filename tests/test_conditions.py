@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthgen import Box, Conditions, Guidance
+from earthgen import Box, Conditions, Guidance, Polygon
 from earthgen.conditions import CONDITION_NAMES, GSD_RANGE, MAX_TEXT_LENGTH
 from earthgen.errors import ArgumentError
 
@@ -27,6 +27,7 @@ OPTIONAL = {
     "date": st.dates() | st.datetimes(),
     "cloud_cover": st.floats(0, 1),
     "boxes": st.lists(BOXES, max_size=3),
+    "polygons": st.lists(st.builds(Polygon, st.just("lake"), st.just([(0, 0), (9, 1), (4, 7.5)])), max_size=2),
 }
 SCALARS = st.fixed_dictionaries({}, optional=OPTIONAL)
 PLACED = st.fixed_dictionaries({"lat": st.floats(-90, 90), "lon": st.floats(-180, 180)})
@@ -59,8 +60,9 @@ def test_what_keeps_the_rules_is_kept_and_its_record_is_json(
     assert set(record) == set(arguments) | ({"coarse_degradation"} if some else set())
     present = conditions.present()
     assert tuple(present) == CONDITION_NAMES
-    names = {"lat": "position", "cloud_cover": "cloud"}
-    given_names = {names.get(n, n) for n in arguments} - {"lon", "mask_classes", "known_mask"}
+    names = {"lat": "position", "cloud_cover": "cloud", "polygons": "mask"}
+    given_names = {names.get(n, n) for n in arguments if n != "polygons" or arguments[n]}
+    given_names -= {"lon", "mask_classes", "known_mask"}
     if not arguments.get("text", "").strip():
         given_names -= {"text"}
     assert {n for n, here in present.items() if here} == given_names
@@ -106,6 +108,44 @@ def test_nothing_can_be_changed_afterwards() -> None:
         Guidance().text = 3  # type: ignore[misc]
 
 
+def test_polygons_lie_on_the_mask_the_later_ones_on_top() -> None:
+    lake = Polygon("lake", ((4, 4), (20, 4), (20, 12), (4, 12)))
+    pier = Polygon("pier", np.array([[10, 6], [14, 6], [14, 40], [10, 40]]))  # type: ignore[arg-type]
+    mask, classes = Conditions(polygons=[lake, pier]).ground(24, 32)  # type: ignore[arg-type]
+    assert mask is not None and classes == ("lake", "pier")
+    want = np.full((24, 32), 255, np.uint8)
+    want[4:12, 4:20] = 0
+    want[6:, 10:14] = 1  # what sticks out of the image is cut
+    np.testing.assert_array_equal(mask, want)
+    field = np.zeros((24, 32), np.uint8)
+    asked = Conditions(mask=field, mask_classes=("field", "lake"), polygons=(lake,))
+    mask, classes = asked.ground(24, 32)
+    assert mask is not None and classes == ("field", "lake") and (mask == 1).sum() == 8 * 16 and not field.any()
+    assert Conditions(mask=field, mask_classes=("field",)).ground(24, 32)[0] is not None
+    assert Conditions().ground(24, 32) == (None, ())
+    small, _ = asked.coarser(24, 32).ground(6, 8)
+    assert small is not None and (small == 1).sum() == 2 * 4
+    with pytest.raises(ArgumentError, match="`polygons` must overlap the image of 3 x 3"):
+        Conditions(polygons=(lake,)).check_size(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "points", "rule"),
+    [
+        (" ", ((0, 0), (1, 0), (1, 1)), "non-empty string"),
+        ("lake", ((0, 0), (1, 0)), "at least three corners"),
+        ("lake", ((0, 0), (1, 0), (math.nan, 1)), "finite"),
+        ("lake", "abc", "at least three corners"),
+        ("lake", 5, "at least three corners"),
+        ("lake", ((0, 0), (4, 4), (4, 0), (0, 4)), "not cross"),
+        ("lake", ((0, 0), (2, 2), (4, 4)), "enclose an area"),
+    ],
+)
+def test_a_polygon_that_is_none(label: str, points: Any, rule: str) -> None:
+    with pytest.raises(ArgumentError, match=rule):
+        Polygon(label, points)
+
+
 def test_replace_keeps_the_rest_and_the_rules() -> None:
     conditions = Conditions(text="a river", gsd=10)
     assert conditions.replace(gsd=20).to_dict() == {"text": "a river", "gsd": 20}
@@ -128,6 +168,8 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     *(({"coarse_degradation": x}, "coarse_degradation", "must be from 0 to 1") for x in (-0.01, 2, *NUMBERS)),
     ({"boxes": Box("ship", 1, 1, 2, 2)}, "boxes", "must be a sequence of earthgen.Box"),
     ({"boxes": [(1, 1, 2, 2)]}, "boxes", r"must hold earthgen.Box objects, but got \(1, 1, 2, 2\)"),
+    ({"polygons": Polygon("lake", ((0, 0), (9, 0), (9, 9)))}, "polygons", "must be a sequence of earthgen.Polygon"),
+    ({"polygons": [((0, 0), (9, 0), (9, 9))]}, "polygons", "must hold earthgen.Polygon objects"),
     ({"mask": ARRAYS["mask"].tolist(), "mask_classes": ["a"]}, "mask", r"shape \(height, width\), but got \[\["),
     ({"mask": ARRAYS["known"], "mask_classes": ["a"]}, "mask", r"but got \(dtype\('uint8'\), \(40, 40, 3\)\)"),
     ({"mask": ARRAYS["mask"].astype(int), "mask_classes": ["a"]}, "mask", "uint8 array.*int64"),

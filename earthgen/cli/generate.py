@@ -46,6 +46,23 @@ def generate(
             text="An object: centre and sides in pixels, angle in degrees clockwise. Repeat it for more.",
         ),
     ] = None,
+    polygon: Annotated[
+        list[str] | None,
+        _option(
+            "--polygon",
+            panel=_WHAT,
+            metavar="LABEL,X,Y,X,Y,X,Y,...",
+            text="An area by its corners in pixels. Repeat it for more; later ones lie on top.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        _option("--mask", panel=_WHAT, metavar="PNG", text="What lies where: number of a class a pixel, 255 unknown."),
+    ] = None,
+    mask_class: Annotated[
+        list[str] | None,
+        _option("--mask-class", panel=_WHAT, metavar="NAME", text="Class 0 of the mask. Repeat it for 1, 2, ..."),
+    ] = None,
     known: Annotated[
         Path | None,
         _option(
@@ -114,6 +131,8 @@ def generate(
       earthgen generate "a forest" "a harbour" "a desert" --gsd 1 --gsd 10 -o out
     Ten variants, the sentence followed harder, no clouds, in summer:
       earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=4 -n 10 -o villages
+    A building and water where you want them:
+      earthgen generate --box building,60,80,40,24,30 --polygon water,0,160,256,200,256,256,0,256 -o shore.tif
     Fill a hole in an image:
       earthgen generate "a lake" --known scene.tif --known-mask keep.png -o filled.tif
     Grow an image to 1024 pixels:
@@ -133,6 +152,9 @@ def generate(
         date=parse.date(date),
         cloud_cover=cloud_cover,
         boxes=parse.boxes(box),
+        polygons=parse.polygons(polygon),
+        mask=mask,
+        mask_classes=mask_class or [],
         known=known,
         known_mask=known_mask,
         size=None if size is None else parse.size(size),

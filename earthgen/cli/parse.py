@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from earthgen.conditions import Box, Guidance
+from earthgen.conditions import Box, Guidance, Polygon
 from earthgen.errors import ArgumentError
 
 MIN_SIDE, MAX_SIDE = 8, 16_384
@@ -75,15 +75,34 @@ def boxes(texts: list[str] | None) -> tuple[Box, ...] | None:
         return None
     found = []
     for text in texts:
-        parts = text.split(",")
-        numbers: list[float] = []
-        while parts and len(numbers) < 5 and (number := _number(parts[-1])) is not None:
-            numbers.insert(0, number)
-            parts.pop()
-        if len(numbers) < 4 or not parts:
+        label, numbers = _labelled(text, 5)
+        if len(numbers) < 4 or not label:
             raise ArgumentError("box", "must be LABEL,X,Y,WIDTH,HEIGHT or LABEL,X,Y,WIDTH,HEIGHT,ANGLE", text)
-        found.append(Box(",".join(parts), *numbers))
+        found.append(Box(label, *numbers))
     return tuple(found)
+
+
+def polygons(texts: list[str] | None) -> tuple[Polygon, ...] | None:
+    """Each `LABEL,X,Y,X,Y,X,Y,...` in pixels. The label may hold commas."""
+    if not texts:
+        return None
+    found = []
+    for text in texts:
+        label, numbers = _labelled(text, len(text))
+        if len(numbers) < 6 or len(numbers) % 2 or not label:
+            raise ArgumentError("polygon", "must be LABEL,X,Y,X,Y,X,Y,... of at least three corners", text)
+        found.append(Polygon(label, tuple(zip(numbers[::2], numbers[1::2], strict=True))))
+    return tuple(found)
+
+
+def _labelled(text: str, most: int) -> tuple[str, list[float]]:
+    """What stands before the last numbers of a list, and these, `most` at most."""
+    parts = text.split(",")
+    numbers: list[float] = []
+    while parts and len(numbers) < most and (number := _number(parts[-1])) is not None:
+        numbers.insert(0, number)
+        parts.pop()
+    return ",".join(parts), numbers
 
 
 def _number(text: str) -> float | None:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from earthgen.cli.known import Known, read_known
-from earthgen.conditions import Box, Conditions, Guidance
+from earthgen.conditions import Box, Conditions, Guidance, Polygon
 from earthgen.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -76,6 +79,9 @@ class Request:
         date: dt.date | None,
         cloud_cover: float | None,
         boxes: tuple[Box, ...] | None,
+        polygons: tuple[Polygon, ...] | None,
+        mask: Path | None,
+        mask_classes: Sequence[str],
         known: Path | None,
         known_mask: Path | None,
         size: tuple[int, int] | None,
@@ -89,7 +95,7 @@ class Request:
 
         Raises:
             ArgumentError: an option breaks a rule, or options do not go together.
-            DataError: the known image cannot be read.
+            DataError: the known image or the mask cannot be read.
         """
         texts: list[str | None] = [*prompts] or [None]
         scales: list[float | None] = [*gsds] or [None]
@@ -98,7 +104,13 @@ class Request:
             raise ArgumentError("count", f"must come to at most {MAX_JOBS} images in one call", total)
         _check_output(output, total)
         pixels = _known_pixels(known, known_mask, size)
-        height, width = pixels.keep.shape if pixels else size or (DEFAULT_SIDE, DEFAULT_SIDE)
+        ground = None if mask is None else _mask(mask)
+        if pixels is not None:
+            height, width = pixels.keep.shape
+        elif size is None and ground is not None:
+            height, width = ground.shape
+        else:
+            height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
         place = pixels.place() if pixels else None
         if place is not None:
             lat, lon = (place[0], place[1]) if lat is None and lon is None else (lat, lon)
@@ -109,6 +121,9 @@ class Request:
             date=date,
             cloud_cover=cloud_cover,
             boxes=boxes,
+            polygons=polygons,
+            mask=ground,
+            mask_classes=tuple(mask_classes),
             known=pixels.image if pixels else None,
             known_mask=pixels.keep if pixels else None,
         )
@@ -166,6 +181,16 @@ def _known_pixels(known: Path | None, mask: Path | None, size: tuple[int, int] |
         rule = "must leave something to generate: give --known-mask, a larger --size, or an image with nodata or alpha"
         raise ArgumentError("known", rule, str(known))
     return pixels
+
+
+def _mask(path: Path) -> NDArray[np.uint8]:
+    """The classes' numbers (height, width) of a picture of one channel."""
+    from earthgen.labels.pictures import read_indices
+
+    indices = read_indices(path)
+    if indices.ndim != 2:
+        raise ArgumentError("mask", "must be a picture of one channel, numbers of classes", str(path))
+    return indices
 
 
 def _stem(number: int, total: int, text: str | None, gsd: float | None, seed: int) -> str:

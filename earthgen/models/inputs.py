@@ -114,13 +114,14 @@ def conditioning_of(
             raise ArgumentError("boxes" if any_has("boxes") else "mask", rule, factor)
         layout = np.zeros((batch, LAYOUT_CHANNELS, size[0] // CELL, size[1] // CELL), np.float32)
         for i, c in enumerate(conditions):
-            names = sorted({b.label for b in c.boxes or ()} | set(c.mask_classes))
+            ground, classes = c.ground(height, width)
+            names = sorted({b.label for b in c.boxes or ()} | set(classes))
             if not names:
                 continue
             vectors = dict(zip(names, class_vectors(sentence_vectors(names, text_encoder, tokenizer)), strict=True))
-            if c.mask is not None:
-                padded = np.pad(c.mask, ((0, size[0] - height), (0, size[1] - width)), mode="edge")
-                layout[i, MASK_CHANNELS] = paint_mask(padded, np.stack([vectors[n] for n in c.mask_classes]))
+            if ground is not None:
+                padded = np.pad(ground, ((0, size[0] - height), (0, size[1] - width)), mode="edge")
+                layout[i, MASK_CHANNELS] = paint_mask(padded, np.stack([vectors[n] for n in classes]))
             if c.boxes:
                 layout[i, BOX_CHANNELS] = paint_boxes(c.boxes, vectors, *size)
         tensors["layout"] = torch.from_numpy(layout)

@@ -66,6 +66,38 @@ class TestOneFile:
         assert call["steps"] == 3
         assert call["guidance"] == Guidance(text=4, gsd=1)
 
+    def test_areas_arrive_as_outlines_and_as_a_mask(self, run, stand_in, tmp_path: Path) -> None:
+        Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / "mask.png")
+        ground = ["--mask", tmp_path / "mask.png", "--mask-class", "field", "--mask-class", "road, paved"]
+        lake = ["--polygon", "lake, calm,2,2,9,2,9,9"]
+        result = run("generate", *ground, *lake, "-o", tmp_path / "a.png")
+        assert result.exit_code == 0, result.output
+        (call,) = stand_in.calls
+        (asked,) = call["conditions"]
+        assert asked.mask_classes == ("field", "road, paved") and (asked.mask == np.eye(16)).all()
+        assert asked.to_dict()["polygons"] == [{"label": "lake, calm", "points": [[2, 2], [9, 2], [9, 9]]}]
+        assert pixels(tmp_path / "a.png").shape == (16, 16, 3)  # the mask's size, as none was given
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            (["--polygon", "lake,1,1,2,2"], "polygon"),
+            (["--polygon", "1,1,9,1,9,9"], "polygon"),
+            (["--polygon", "lake,1,1,9,9,9,1,1,9"], "polygon.points"),
+            (["--mask", "rgb.png", "--mask-class", "a"], "mask"),
+            (["--mask", "mask.png"], "mask_classes"),
+            (["--mask", "mask.png", "--mask-class", "a"], "mask"),
+            (["--mask", "mask.png", "--mask-class", "a", "--mask-class", "b", "--size", "32"], "mask"),
+        ],
+    )
+    def test_areas_that_cannot_be(self, run, stand_in, tmp_path: Path, monkeypatch, options, named) -> None:
+        monkeypatch.chdir(tmp_path)
+        Image.fromarray(np.eye(16, dtype=np.uint8)).save("mask.png")
+        Image.new("RGB", (16, 16)).save("rgb.png")
+        result = run("generate", *options, "-o", "a.png")
+        assert result.exit_code == 2 and f"`{named}`" in result.stderr, result.stderr
+        assert not stand_in.calls and not Path("a.png").exists()
+
     def test_southern_and_western_places(self, run, stand_in, tmp_path: Path) -> None:
         result = run("generate", "--lat", -33.9, "--lon", -70.6, "--gsd", 10, "--size", 16, "-o", tmp_path / "a.tif")
         assert result.exit_code == 0
