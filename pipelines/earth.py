@@ -300,8 +300,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
                 `pipeline.num_timesteps`; returns them, changed or not. It may set `pipeline._interrupt` to end after
                 this step.
             callback_on_step_end_tensor_inputs: Names of the tensors the callback gets: "latents".
-            metadata: Other fields of `Conditions`: date, cloud_cover, boxes, polygons, mask, mask_classes, known, known_mask,
-                coarse, coarse_degradation.
+            metadata: Other fields of `Conditions`: date, cloud_cover, boxes, polygons, mask, mask_classes, known,
+                known_mask, coarse, coarse_degradation.
 
         Raises:
             ArgumentError: An argument breaks a rule; the message names argument, rule and value.
