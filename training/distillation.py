@@ -2,6 +2,7 @@
 
     python -m earthgen.training.distillation --latents latents --autoencoder runs/autoencoder/autoencoder \\
         --teacher runs/mini/unet --output_dir runs/few --max_train_steps 1000
+    python -m earthgen.training.distillation ... --refiner --few_steps 1 2      # for the stages of a cascade alone
 
 The teacher samples from noise under conditions of the cache, guided as it ships. The student is told a noise level t
 and a later one u, and learns the mean velocity between them, (x_u - x_t) / (u - t): a step along the path's chord ends
@@ -28,13 +29,19 @@ from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, 
 from earthgen.training.denoiser import LatentBatches, hidden_weights, previewer
 
 TEACHER_STEPS = 8
-"""Of second order, between even noise levels before the shift; the student's steps are of 1, 2, 4 or 8 of them."""
+"""Of second order, between even noise levels before the shift."""
+FEW_STEPS = (1, 2, 4, 8)
+"""In which a student can take the whole path."""
 SHIFT = 1.5
 """Of noise levels, the scheduler's that ships."""
 REFINED = {64: 0.35, 128: 1.0, 256: 1.0}
 """How often a batch is made from coarser images, by bucket: large images are."""
 REUSED = 8
 """Steps that are taken on one batch of paths, each with other pieces of them."""
+CALM = 0.03
+"""Variance of latents within an image, beside the usual 1, below which its errors count no more."""
+LED = 0.1
+"""Of colours in the loss where images are refined: a cascade leads them itself, unless asked not to."""
 
 _COARSE = CONDITION_NAMES.index("coarse")
 
@@ -72,9 +79,18 @@ def path(
 class Chords:
     """Batches of pieces of the teacher's paths. All of a batch are of one bucket."""
 
-    def __init__(self, latents: LatentBatches, teacher: EarthUNet, guidance: Guidance) -> None:
+    def __init__(
+        self,
+        latents: LatentBatches,
+        teacher: EarthUNet,
+        guidance: Guidance,
+        few_steps: Sequence[int] = FEW_STEPS,
+        refiner: bool = False,
+    ) -> None:
         self.latents, self.teacher, self.guidance = latents, teacher.eval().requires_grad_(False), guidance
         self.levels = noise_levels()
+        self.lengths = np.array([TEACHER_STEPS // n for n in few_steps])
+        self.refiner = refiner
         self._last: tuple[Step, Tensor, Batch] | None = None
 
     def paths(self, step: Step) -> tuple[Tensor, Batch]:
@@ -82,7 +98,7 @@ class Chords:
         batch = self.latents(step)
         given: Conditioning = batch["conditioning"]
         generator = step.torch(2)
-        refined = bool(torch.rand((), generator=generator) < REFINED[batch["size"]])
+        refined = self.refiner or bool(torch.rand((), generator=generator) < REFINED[batch["size"]])
         present = given.present.clone()
         present[:, _COARSE] = refined
         given = replace(given, present=present, degradation=given.degradation.clamp(min=LEAST_TOLD))
@@ -90,7 +106,7 @@ class Chords:
         noise = torch.randn(batch["z"].shape, generator=generator)
         device = self.teacher.device
         points = path(self.teacher, noise.to(device), given.to(device), guidance, self.levels, refined)
-        return points, batch | {"conditioning": given}
+        return points, batch | {"conditioning": given, "refined": refined}
 
     def __call__(self, step: Step) -> Batch:
         group = Step(step.seed, step.index // REUSED, step.rank)
@@ -99,21 +115,28 @@ class Chords:
         _, points, batch = self._last
         rng = step.numpy(3)
         count = points.shape[1]
-        length = 2 ** rng.integers(0, TEACHER_STEPS.bit_length(), count)
+        length = rng.choice(self.lengths, count)
         start = rng.integers(0, TEACHER_STEPS // length) * length
         each, levels = np.arange(count), np.array(self.levels, np.float32)
         begin, end = (torch.from_numpy(levels[k]).to(points.device) for k in (start, start + length))
         x, after = points[start, each], points[start + length, each]
         target = (after - x) / (end - begin).view(-1, 1, 1, 1)
-        return batch | {"x": x.clone(), "target": target.clone(), "begin": begin, "end": end}
+        calm = points[-1].var((2, 3), correction=0)
+        return batch | {"x": x.clone(), "target": target.clone(), "begin": begin, "end": end, "variance": calm}
 
 
 def chord_loss(model: nn.Module, batch: Batch, _step: Step) -> tuple[Tensor, dict[str, float]]:
-    """Mean squared error of the mean velocity."""
+    """Mean squared error of the mean velocity, beside what the image has of detail.
+
+    What a student leaves of the noise is little in a lively image, and grain in a calm one.
+    """
     x: Tensor = batch["x"].contiguous(memory_format=torch.channels_last)
     given = batch["conditioning"].to(x.device, x.dtype)
     v = model(x, 1000 * batch["begin"], given, return_dict=False, until=1000 * batch["end"])[0].float()
-    loss = (v - batch["target"]).square().mean()
+    error = (v - batch["target"]).square().mean((2, 3)) / (batch["variance"] + CALM)
+    if batch["refined"]:
+        error = torch.cat([LED * error[:, :3], error[:, 3:]], 1)
+    loss = error.mean()
     value = float(loss.detach())
     return loss, {"loss": value, f"loss_{batch['size']}px": value}
 
@@ -136,6 +159,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--train_batch_latents", type=int, default=128 * 256, help="latents a batch: 128 images of 64 px, 8 of 256"
     )
+    p.add_argument("--few_steps", type=int, nargs="+", choices=FEW_STEPS, default=list(FEW_STEPS))
+    p.add_argument("--refiner", action="store_true", help="only for images made from coarser ones")
     add_common_arguments(p)
     p.set_defaults(optimizer="muon")
     return p
@@ -151,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     teacher = EarthUNet.from_pretrained(args.teacher, torch_dtype=torch.float32)
     student = student_of(teacher, args.guidance)
     teacher.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
-    chords = Chords(latents, teacher, Guidance.uniform(args.guidance))
+    chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refiner)
     recipe = Recipe(
         name="distillation",
         model=student,

@@ -91,6 +91,23 @@ def test_targets_lead_from_point_to_point(chords: Chords) -> None:
             assert torch.allclose(ends[k], points[stop, k], atol=1e-5)
 
 
+def test_a_refiner_learns_from_coarser_images_alone_and_the_steps_it_is_for(
+    latent_cache: Path, teacher: EarthUNet
+) -> None:
+    chords = Chords(LatentBatches(latent_cache, 6 * 256), teacher, Guidance.uniform(3.0), (1, 2), refiner=True)
+    levels, lengths = torch.tensor(chords.levels), set()
+    for index in range(3):
+        batch = chords(Step(0, index * distillation.REUSED))
+        assert batch["refined"] and batch["conditioning"].present[:, distillation._COARSE].all()
+        for begin, end in zip(batch["begin"], batch["end"], strict=True):
+            lengths.add(int((levels - end).abs().argmin() - (levels - begin).abs().argmin()))
+    assert lengths == {4, 8}
+    # An error weighs more beside less of detail, and of what is led anyway, less.
+    student = student_of(teacher, 3.0)
+    losses = [chord_loss(student, batch | {"variance": v * batch["variance"]}, Step(0, 0))[1]["loss"] for v in (1, 4)]
+    assert losses[1] < losses[0] < chord_loss(student, batch | {"refined": False}, Step(0, 0))[1]["loss"]
+
+
 def test_batches_are_a_pure_function_of_the_step(chords: Chords, latent_cache: Path, teacher: EarthUNet) -> None:
     again = Chords(LatentBatches(latent_cache, 6 * 256), teacher, Guidance.uniform(3.0))
     last = chords(Step(0, 9))
