@@ -26,6 +26,7 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
+from earthgen.pipelines.arguments import conditions_of, guidance_of
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
@@ -139,7 +140,7 @@ class EarthCascadePipeline(EarthPipeline):
             sources = [s for s in sources for _ in range(len(first) // len(sources))]
         common = Stage(
             crop=crop,
-            guidance=None if guidance is None and guidance_scale is None else self._weights(guidance, guidance_scale),
+            guidance=None if guidance is None and guidance_scale is None else guidance_of(guidance, guidance_scale),
             num_inference_steps=num_inference_steps,
             degradation=degradation,
             consistency=consistency,
@@ -151,7 +152,7 @@ class EarthCascadePipeline(EarthPipeline):
         for plan in plans if sources is None else plans[1:]:
             self.check_inputs(
                 plan.conditions, plan.height, plan.width, plan.steps, 1.0, guidance_interval, plan.generator,
-                plan.latents, output_type, callback_on_step_end_tensor_inputs,
+                plan.latents, output_type, callback_tensors=callback_on_step_end_tensor_inputs,
             )  # fmt: skip
         if len(plans) > 1 and plans[-1].gsd < FINEST_GSD:
             text = f"no model has learned from images of {plans[-1].gsd:g} m a pixel, the finest were of {FINEST_GSD} m"
@@ -205,7 +206,7 @@ class EarthCascadePipeline(EarthPipeline):
         for name, value in metadata.items():
             if name not in ("gsd", "lat", "lon", "date", "cloud_cover"):
                 raise ArgumentError(name, "is no argument; what one stage alone is asked goes into `stages`", value)
-        first = self._wanted(prompt, None, each, **metadata)
+        first = conditions_of(prompt, None, each, **metadata)
         if sources is None or len(sources) in (1, len(first) // each):
             return first
         if len(first) == each:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from numbers import Integral
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +26,6 @@ from earthgen.conditions import (
     LEAST_TOLD,
     Conditions,
     Guidance,
-    check_number,
     check_rgb,
 )
 from earthgen.errors import ArgumentError
@@ -36,11 +33,11 @@ from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
+from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.steps import denoiser_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
-MAX_SIDE = 16_384
 BASE_SIDE = 64
 """Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
 large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
@@ -50,12 +47,6 @@ large is most of what the bundled model learned to make from nothing, and struct
 class EarthPipelineOutput(BaseOutput):  # type: ignore[misc]
     images: list[PIL.Image.Image] | np.ndarray | Tensor
     """PIL images, or an array (batch, height, width, 3) or tensor (batch, 3, height, width) in [0, 1], or latents."""
-
-
-def _check_whole(name: str, value: object, rule: str, low: int, high: int = sys.maxsize) -> None:
-    """Raise `ArgumentError` unless `value` is a whole number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
-        raise ArgumentError(name, rule, value)
 
 
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -123,46 +114,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         finish_saved_folder(save_directory)
 
     def check_inputs(
-        self,
-        conditions: Sequence[Conditions],
-        height: int,
-        width: int,
-        num_inference_steps: int,
-        strength: float,
-        guidance_interval: tuple[float, float],
-        generator: Any,
-        latents: Tensor | None,
-        output_type: str,
-        callback_tensors: Sequence[str],
+        self, conditions: Sequence[Conditions], height: int, width: int, *others: Any, callback_tensors: Sequence[str]
     ) -> None:
-        """Raise `ArgumentError` unless the call's arguments make sense."""
-        for name, side in (("height", height), ("width", width)):
-            _check_whole(name, side, f"must be a whole number of pixels from 8 to {MAX_SIDE}", 8, MAX_SIDE)
-        _check_whole("num_inference_steps", num_inference_steps, "must be a whole number from 1 to 1000", 1, 1000)
-        check_number("strength", strength, "must be above 0 and at most 1", 0, 1, low_open=True)
-        rule = "must be two noise levels, 0 <= low <= high <= 1"
-        if not isinstance(guidance_interval, (tuple, list)) or len(guidance_interval) != 2:
-            raise ArgumentError("guidance_interval", rule, guidance_interval)
-        low, high = guidance_interval
-        check_number("guidance_interval", high, rule, 0, 1)
-        check_number("guidance_interval", low, rule, 0, high)
-        if isinstance(generator, list) and len(generator) != len(conditions):
-            rule = f"must be one, or a list of {len(conditions)}, one an image"
-            raise ArgumentError("generator", rule, f"{len(generator)} of them")
-        for one in generator if isinstance(generator, list) else [generator]:
-            if one is not None and not isinstance(one, torch.Generator):
-                raise ArgumentError("generator", "must be a torch.Generator, a list of them, or None", one)
-        shape = self.latents_shape(len(conditions), height, width)
-        if latents is not None and (not isinstance(latents, Tensor) or tuple(latents.shape) != shape):
-            got = tuple(latents.shape) if isinstance(latents, Tensor) else latents
-            raise ArgumentError("latents", f"must be a tensor of shape {shape}", got)
-        if output_type not in ("pil", "np", "pt", "latent"):
-            raise ArgumentError("output_type", 'must be "pil", "np", "pt" or "latent"', output_type)
+        """Raise `ArgumentError` unless a call's arguments make sense: `earthgen.pipelines.arguments.check_inputs`."""
         if set(callback_tensors) - set(self._callback_tensor_inputs):
             rule = f"must be among {self._callback_tensor_inputs}"
             raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
-        for c in conditions:
-            c.check_size(height, width)
+        shape = self.latents_shape(len(conditions), height, width)
+        check_inputs(conditions, height, width, *others, latents_shape=shape)
 
     @property
     def grid(self) -> int:
@@ -312,14 +271,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if source is not None:
             check_rgb("image", source)
             height, width = source.shape[:2]
-        wanted = self._wanted(prompt, conditions, num_images_per_prompt, gsd=gsd, lat=lat, lon=lon, **metadata)
-        weights = self._weights(guidance, guidance_scale)
+        wanted = conditions_of(prompt, conditions, num_images_per_prompt, gsd=gsd, lat=lat, lon=lon, **metadata)
+        weights = guidance_of(guidance, guidance_scale)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        _check_whole("base_side", base_side, "must be a whole number of pixels from 0", 0)
+        check_whole("base_side", base_side, "must be a whole number of pixels from 0", 0)
         self.check_inputs(
             wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
-            callback_on_step_end_tensor_inputs,
+            callback_tensors=callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         sizes = [(height, width)]
         if source is None and latents is None and all(c.coarse is None for c in wanted):
@@ -418,44 +377,6 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Images of latents, with the known pixels themselves in place of their reconstruction."""
         pixels = self._keep_known(decode_tiled(self.vae, x).float()[..., :height, :width], wanted)
         return self.image_processor.postprocess(pixels, output_type=output_type)
-
-    @staticmethod
-    def _weights(guidance: Guidance | None, guidance_scale: float | None) -> Guidance:
-        """The weight of every condition."""
-        if guidance is None:
-            if guidance_scale is None:
-                return Guidance()
-            check_number("guidance_scale", guidance_scale, "must be a number from 0 to 50", 0, 50)
-            return Guidance.uniform(guidance_scale)
-        if not isinstance(guidance, Guidance):
-            raise ArgumentError("guidance", "must be an earthgen.Guidance", guidance)
-        if guidance_scale is not None:
-            raise ArgumentError("guidance_scale", "must be absent where `guidance` is given", guidance_scale)
-        return guidance
-
-    @staticmethod
-    def _wanted(prompt: Any, conditions: Any, each: int, **metadata: Any) -> list[Conditions]:
-        """The conditions of every image of the call."""
-        _check_whole("num_images_per_prompt", each, "must be a whole number from 1", 1)
-        if conditions is not None:
-            for name, value in {"prompt": prompt, **metadata}.items():
-                if value is not None:
-                    raise ArgumentError(name, "must be absent where `conditions` are given", value)
-            wanted = [conditions] if isinstance(conditions, Conditions) else conditions
-            if not isinstance(wanted, (list, tuple)) or not all(isinstance(c, Conditions) for c in wanted):
-                raise ArgumentError("conditions", "must be earthgen.Conditions, or a list of them", conditions)
-        else:
-            names = {f.name for f in fields(Conditions)} - {"text"}
-            for name, value in metadata.items():
-                if name not in names:
-                    raise ArgumentError(name, f"is no argument and no condition ({', '.join(sorted(names))})", value)
-            if prompt is not None and not isinstance(prompt, (str, Iterable)):
-                raise ArgumentError("prompt", "must be a string, a list of strings, or None", prompt)
-            prompts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
-            wanted = [Conditions(text=p, **metadata) for p in prompts]
-        if not wanted:
-            raise ArgumentError("prompt" if conditions is None else "conditions", "must not be an empty list", [])
-        return [c for c in wanted for _ in range(each)]
 
     @staticmethod
     def _keep_known(pixels: Tensor, wanted: Sequence[Conditions]) -> Tensor:

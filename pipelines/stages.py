@@ -16,7 +16,7 @@ from torch import Tensor
 from earthgen import geo
 from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-from earthgen.pipelines.earth import MAX_SIDE, _check_whole
+from earthgen.pipelines.arguments import MAX_SIDE, check_whole
 from earthgen.steps import Steps
 
 RATIO_TOLERANCE = 1e-3
@@ -53,7 +53,7 @@ class Stage:
     """Initial noise in place of the generator's."""
 
     def __post_init__(self) -> None:
-        _check_whole("stage.num_images", self.num_images, "must be a whole number from 1", 1)
+        check_whole("stage.num_images", self.num_images, "must be a whole number from 1", 1)
         for name in ("degradation", "consistency"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), "must be a number from 0 to 1", 0, 1)
