@@ -152,7 +152,7 @@ class EarthCascadePipeline(EarthPipeline):
         for plan in plans if sources is None else plans[1:]:
             self.check_inputs(
                 plan.conditions, plan.height, plan.width, plan.steps, 1.0, guidance_interval, plan.generator,
-                plan.latents, output_type, callback_tensors=callback_on_step_end_tensor_inputs,
+                plan.latents, output_type, callback_on_step_end_tensor_inputs,
             )  # fmt: skip
         if len(plans) > 1 and plans[-1].gsd < FINEST_GSD:
             text = f"no model has learned from images of {plans[-1].gsd:g} m a pixel, the finest were of {FINEST_GSD} m"

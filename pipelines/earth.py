@@ -114,14 +114,26 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         finish_saved_folder(save_directory)
 
     def check_inputs(
-        self, conditions: Sequence[Conditions], height: int, width: int, *others: Any, callback_tensors: Sequence[str]
+        self,
+        conditions: Sequence[Conditions],
+        height: int,
+        width: int,
+        num_inference_steps: int,
+        strength: float,
+        guidance_interval: tuple[float, float],
+        generator: Any,
+        latents: Tensor | None,
+        output_type: str,
+        callback_tensors: Sequence[str],
     ) -> None:
-        """Raise `ArgumentError` unless a call's arguments make sense: `earthgen.pipelines.arguments.check_inputs`."""
+        """Raise `ArgumentError` unless the call's arguments make sense."""
+        check_inputs(
+            conditions, height, width, num_inference_steps, strength, guidance_interval, generator, latents,
+            output_type, self.latents_shape(len(conditions), height, width),
+        )  # fmt: skip
         if set(callback_tensors) - set(self._callback_tensor_inputs):
             rule = f"must be among {self._callback_tensor_inputs}"
             raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
-        shape = self.latents_shape(len(conditions), height, width)
-        check_inputs(conditions, height, width, *others, latents_shape=shape)
 
     @property
     def grid(self) -> int:
@@ -278,7 +290,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         check_whole("base_side", base_side, "must be a whole number of pixels from 0", 0)
         self.check_inputs(
             wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
-            callback_tensors=callback_on_step_end_tensor_inputs,
+            callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         sizes = [(height, width)]
         if source is None and latents is None and all(c.coarse is None for c in wanted):
