@@ -192,7 +192,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         return v
 
     def _colours(self, coarse: np.ndarray, height: int, width: int) -> Tensor:
-        """What the first three channels of latents come to where pixels average to `coarse` (batch, h, w, 3), uint8."""
+        """What latents' first three channels come to where pixels average to `coarse` (batch, h, w, 3), 0 to 255."""
         rows, columns = self.latents_shape(1, height, width)[2:]
         padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
         means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -320,13 +320,13 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
                 if coarse is not None:
                     self._led, weights = self._colours(coarse, *size), weights.of_refinement()
                     told = {"coarse_degradation": LEAST_TOLD}
-                    asked = [c.replace(coarse=image, **told) for c, image in zip(asked, coarse, strict=True)]
+                    rounded = np.rint(coarse).astype(np.uint8)
+                    asked = [c.replace(coarse=image, **told) for c, image in zip(asked, rounded, strict=True)]
                 x = self._denoise(
                     asked, size, count, weights, guidance_interval, generator, latents, start, begin, on_step_end
                 )
                 if size != sizes[-1]:
                     coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
-                    coarse = np.rint(coarse).astype(np.uint8)
         finally:
             self._led = led
         images: Any = x if output_type == "latent" else self._decoded(x, wanted, height, width, output_type)

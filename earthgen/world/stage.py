@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES, Guidance
@@ -39,6 +40,8 @@ CELL = TILE // LATENT
 """Latents a side of a tile."""
 _BICUBIC = 2
 """Coarser pixels that bicubic enlargement reads beyond those it enlarges."""
+_SMOOTHED = 7
+"""Coarser pixels over which `unrounded` looks."""
 _KEPT_FIELDS = 4
 _LEVELLING = 6
 
@@ -90,7 +93,7 @@ class _Fields(NamedTuple):
     coarse: Tensor
     """(channels, h, w), latents of the enlarged coarser image."""
     means: Tensor
-    """(3, h, w), that image itself, 0 to 255: what the pixels of each latent are to average to."""
+    """(3, h, w), that image itself, `unrounded`, 0 to 255: what the pixels of each latent are to average to."""
     known: Tensor
     """(channels, h, w), latents of known pixels, 0 elsewhere."""
     known_mask: Tensor
@@ -140,6 +143,7 @@ class Stage:
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
         self._grid = int(self._unet.grid)
+        self._halo = max(self._vae.halo[0] + _BICUBIC, _SMOOTHED)  # coarser pixels read around a window
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         channels = int(self._vae.config.latent_channels)
         rim = ceil(2 * self._vae.halo[1] / self._grid) * self._grid // 2
@@ -165,7 +169,7 @@ class Stage:
     def below(self, window: Window) -> Window:
         """Which pixels of the coarser level are read for a window of this level, of whole latents."""
         rows, columns = window.latents()
-        halo = self._vae.halo[0] + _BICUBIC + (KNOWN_REACH if self._knows else 0)
+        halo = self._halo + (KNOWN_REACH if self._knows else 0)
         return Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
 
     @torch.inference_mode()
@@ -309,13 +313,13 @@ class Stage:
         """Latents of the coarser image brought to this level, and that image."""
         if self.coarser is None:
             return torch.zeros(int(self._vae.config.latent_channels), 1, 1), torch.zeros(3, 1, 1)
-        halo = self._vae.halo[0] + _BICUBIC
+        halo = self._halo
         # A latent covers 4 px, as a pixel two levels up does.
         window = Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
         image = self.request.known.blended(self.coarser, window)
         latents = encode_tiled(self._vae, _as_tensor(enlarged(image, COARSE_FACTOR)))[0].float().cpu()
         inner = (..., slice(halo, -halo), slice(halo, -halo))
-        return latents[inner].clone(), torch.from_numpy(image).permute(2, 0, 1).float()[inner].clone()
+        return latents[inner].clone(), torch.from_numpy(unrounded(image)).permute(2, 0, 1)[inner].clone()
 
     def _known(self, rows: range, columns: range) -> tuple[Tensor, Tensor]:
         """Latents of known pixels, and which of them are known."""
@@ -344,6 +348,17 @@ class Stage:
             torch.from_numpy(found.share)[None],
             torch.from_numpy(found.free)[None],
         )
+
+
+def unrounded(image: Image) -> NDArray[np.float32]:
+    """An image (h, w, 3) as smooth as one can be that rounds to it.
+
+    Where a coarser image is calm, its whole grey levels are steps, and an enlargement that kept them would show its
+    pixels. A pixel depends on those up to `_SMOOTHED` from it.
+    """
+    exact = image.astype(np.float32)
+    smooth = gaussian_filter(exact, (*[_SMOOTHED / 2] * 2, 0), mode="nearest", radius=(_SMOOTHED, _SMOOTHED, 0))
+    return exact + np.clip(smooth - exact, -0.5, 0.5)
 
 
 def levelled(pixels: Tensor, coarse: Tensor) -> Tensor:

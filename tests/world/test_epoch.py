@@ -140,8 +140,8 @@ def test_classes_texts_and_weights_decide_where_they_reach(world: World, pipe: A
 def test_an_object_has_its_own_colours_where_it_is_new(world: World) -> None:
     tile = world.tile(LEVEL, 7, 11)  # the ship's, of which no coarser level knows
     coarser = world.pixels(Tile(LEVEL, 7, 11).window.at_level(LEVEL - 2)).astype(int)
-    means = np.rint(tile.reshape(64, 4, 64, 4, 3).mean((1, 3))).astype(int)
-    differs = (means != coarser).any(-1)
+    means = tile.reshape(64, 4, 64, 4, 3).mean((1, 3))
+    differs = (np.abs(means - coarser) > 1).any(-1)  # half a level is free, and pixels are rounded
     rows, columns = np.nonzero(differs)
     assert 0 < len(rows) <= 11 * 6
     top, left = 256 * 11, 256 * 7
