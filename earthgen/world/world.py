@@ -66,7 +66,7 @@ DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
-_FORMAT = 4
+_FORMAT = 5
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 
