@@ -31,7 +31,7 @@ from earthgen.app.tasks import (
     seed_of,
 )
 from earthgen.app.worlds import Clouds, Day, Prompt
-from earthgen.conditions import Box, Conditions
+from earthgen.conditions import UNKNOWN, Box, Conditions
 from earthgen.errors import ArgumentError
 from earthgen.labels.change import ChangePair, bands_of, export_changes
 from earthgen.labels.change_formats import SECOND_OF
@@ -151,9 +151,9 @@ class _Plan:
         boxes, painted = shapes.boxes(asked.shapes, height, width), shapes.mask(asked.shapes, height, width)
         ground, classes = None, tuple(dict.fromkeys(asked.classes)) if image is None else ()
         if boxes or painted is not None:
-            mask, names = painted or (np.full((height, width), shapes.UNKNOWN, np.uint8), ())
+            mask, names = painted or (np.full((height, width), UNKNOWN, np.uint8), ())
             classes = tuple(dict.fromkeys((*names, asked.ground)))
-            ground = np.where(mask == shapes.UNKNOWN, np.uint8(classes.index(asked.ground)), mask)
+            ground = np.where(mask == UNKNOWN, np.uint8(classes.index(asked.ground)), mask)
         plan = cls(
             asked, seed_of(asked.seed), (height, width), image, boxes, ground, classes, EventRules(), crs, transform
         )

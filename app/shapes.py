@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from rasterio.features import rasterize
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.errors import ArgumentError
 from earthgen.world.projection import pixel_to_position
 
 MAX_SHAPES = 200
 _BRUSH_CORNERS = 4
 """Segments a quarter of a brush's round end."""
-UNKNOWN = 255
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Length = Annotated[float, Field(gt=0, le=1e6)]

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.text import TEXT_DIM
 
 CELL = 4
@@ -50,7 +50,7 @@ def paint_mask(mask: NDArray[np.uint8], vectors: Array) -> Array:
     cells = padded.reshape(rows, CELL, columns, CELL)
     field = np.zeros((1 + CLASS_DIM, rows, columns), np.float32)
     for index in np.unique(padded):
-        if index != 255:
+        if index != UNKNOWN:
             share = (cells == index).mean((1, 3), dtype=np.float32)
             field[0] += share
             field[1:] += share * vectors[index][:, None, None]

@@ -23,11 +23,11 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from earthgen.conditions import Box, Conditions, Guidance, check_number, check_rgb
+from earthgen.conditions import UNKNOWN, Box, Conditions, Guidance, check_number, check_rgb
 from earthgen.errors import ArgumentError
 from earthgen.pipelines.arguments import MAX_SIDE
 from earthgen.pipelines.earth import EarthPipeline
-from earthgen.simulate.events import UNKNOWN, Series, check_dates, stream
+from earthgen.simulate.events import Series, check_dates, stream
 from earthgen.simulate.margins import MARGIN, feathered, mixed
 from earthgen.simulate.nuisance import Nuisance, disturbed, unchanged_rectangles
 from earthgen.world.noise import noise_field

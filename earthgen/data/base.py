@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.errors import ArgumentError, DataError
 
 Split = Literal["train", "test", "all"]
 Projection = Literal["local", "mercator"]
 SPLITS: tuple[Split, ...] = ("train", "test", "all")
-UNKNOWN = 255
-"""In masks: nothing is known of the pixel."""
 ROOT_VARIABLE = "EARTHGEN_DATA"
 METRES_PER_DEGREE = 111_319.49
 """Metres along a degree of a great circle of the sphere of radius 6 378 137 m, the one Web Mercator uses."""

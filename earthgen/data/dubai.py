@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from earthgen.conditions import UNKNOWN
 from earthgen.data import rectangles
-from earthgen.data.base import UNKNOWN, Facts, Reader, Sample, Split, mask_fractions, read_rgb
+from earthgen.data.base import Facts, Reader, Sample, Split, mask_fractions, read_rgb
 from earthgen.errors import DataError
 
 COLOURS = {

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from earthgen.conditions import UNKNOWN
 from earthgen.dataset.verify_data import Pictures, class_map, mask_of, random_corner, turned, window
 from earthgen.errors import ArgumentError
-from earthgen.labels.base import UNKNOWN, LabelledImage
+from earthgen.labels.base import LabelledImage
 from earthgen.metrics.network import FitConfig, ResidualBlock, fit_network, load_weights, save_weights, to_tensor
 
 STRIDE = 16

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.dataset.detector import Detections
 from earthgen.dataset.verify_data import Objects
 from earthgen.errors import EarthgenError
-from earthgen.labels.base import UNKNOWN
 from earthgen.metrics.classifier import confusion
 
 

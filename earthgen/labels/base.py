@@ -21,8 +21,6 @@ from earthgen.errors import ArgumentError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-UNKNOWN = 255
-"""In masks: nothing is known of the pixel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,8 +25,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError, EarthgenError, OutputError
-from earthgen.labels.base import SPLITS, UNKNOWN, Split
+from earthgen.labels.base import SPLITS, Split
 from earthgen.labels.formats import fresh_folder, same_files
 from earthgen.labels.notes import Notes
 from earthgen.labels.pictures import read_header

@@ -18,8 +18,9 @@ from rasterio.io import MemoryFile
 from shapely.geometry.base import BaseGeometry
 from tqdm import tqdm
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import SPLITS, UNKNOWN
+from earthgen.labels.base import SPLITS
 from earthgen.labels.change import Bands, ChangePair
 from earthgen.labels.notes import Notes
 from earthgen.labels.pictures import RASTERS, encoded, read_pixels

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import SPLITS, UNKNOWN, Split
+from earthgen.labels.base import SPLITS, Split
 from earthgen.labels.change import Bands, ChangePair, read_bands
 from earthgen.labels.change_formats import SECOND_CLASSES
 from earthgen.labels.pictures import read_header, read_indices

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import UNKNOWN, LabelledImage, LabelledSet
+from earthgen.labels.base import LabelledImage, LabelledSet
 from earthgen.labels.pictures import (
     check_indices,
     colours,

@@ -17,8 +17,9 @@ from PIL import Image, PngImagePlugin
 from pyproj import CRS, Geod, Transformer
 from rasterio.errors import RasterioError
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import UNKNOWN, LabelledImage
+from earthgen.labels.base import LabelledImage
 from earthgen.output import png
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.output.provenance import MARK_TAG, PROVENANCE_TAG, SOURCE_TYPE_TAG

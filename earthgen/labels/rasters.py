@@ -17,9 +17,10 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError
 from earthgen.geo import check_georeference
-from earthgen.labels.base import UNKNOWN, LabelledImage, LabelledSet
+from earthgen.labels.base import LabelledImage, LabelledSet
 from earthgen.labels.masks import checked_mask, write_classes
 from earthgen.labels.pictures import colours, read_pixels
 from earthgen.labels.writing import Writing

@@ -12,12 +12,12 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.errors import ArgumentError
 from earthgen.simulate.event_editor import Candidate, MapEditor, Thing
 from earthgen.simulate.event_maps import check_request
 from earthgen.simulate.event_rules import EventRules
-from earthgen.simulate.events import UNKNOWN, Event, Kind, Mask, Plan, Series, check_labels, stream
+from earthgen.simulate.events import Event, Kind, Mask, Plan, Series, check_labels, stream
 
 BACKGROUND = "background"
 """Class of the ground where none is given."""

@@ -17,11 +17,10 @@ import scipy
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.simulate.event_rules import EventRules
 from earthgen.simulate.events import (
     KINDS,
-    UNKNOWN,
     Event,
     Kind,
     Mask,

@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 from rasterio.features import shapes as shapes_of
 from shapely.geometry.base import BaseGeometry
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.errors import ArgumentError
 
 Kind = Literal["add", "remove", "move", "grow", "shrink", "transition"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-UNKNOWN = 255
-"""In label maps: nothing is known of the pixel, and no event touches it."""
 Plan = Mapping[Kind, int] | int
 """How many events of each kind, or how many of kinds drawn at random."""
 Mask = NDArray[np.bool_]

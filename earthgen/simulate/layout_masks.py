@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from earthgen.conditions import UNKNOWN
 from earthgen.data import rectangles
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import UNKNOWN, LabelledImage
+from earthgen.labels.base import LabelledImage
 from earthgen.simulate.layout_geometry import Floats, footprint, row_of
 
 Mask = NDArray[np.uint8]

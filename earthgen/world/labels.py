@@ -21,10 +21,10 @@ from pyproj import CRS as ProjCRS
 from pyproj import Transformer
 
 from earthgen import geo
-from earthgen.conditions import Box, check_number
+from earthgen.conditions import UNKNOWN, Box, check_number
 from earthgen.dataset.canvas import Part, clip
 from earthgen.errors import ArgumentError
-from earthgen.labels.base import UNKNOWN, Shape
+from earthgen.labels.base import Shape
 from earthgen.simulate.event_boxes import BACKGROUND
 from earthgen.simulate.events import Event, Kind, Series, check_dates
 from earthgen.world.layout import SEEN, Area, Happened, Layout, Placed

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as Block
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import UNKNOWN
 from earthgen.output.atomic import StrPath
 from earthgen.output.geotiff import quiet_without_place
 from earthgen.world.placement import Placement

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.errors import ArgumentError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.text import sentence_vectors
@@ -23,8 +23,6 @@ REACH = 16
 """Latents around what a layout names over which it gives way to what the model does without one."""
 _FINE = 1 / 1024
 """Pixels: boxes lie on multiples of it at every level, so that their distance to any pixel is exact."""
-_UNKNOWN = 255
-"""What `paint_mask` leaves out."""
 
 Field = NDArray[np.float32]
 Inside = NDArray[np.bool_]
@@ -92,13 +90,13 @@ def painted(layout: Layout, epoch: int, window: Window, words: Words, first: boo
     areas = [(one, turn) for one, turn in objects if one.box is None]
     names = sorted({one.text for one, _ in areas} | set(() if mask is None else mask.classes))
     vectors = {name: words[name] for name in names}
-    numbers = {name: n + (n >= _UNKNOWN) for n, name in enumerate(names)}
+    numbers = {name: n + (n >= UNKNOWN) for n, name in enumerate(names)}
     field = np.zeros((LAYOUT_CHANNELS, *(n // CELL for n in wide.shape)), np.float32)
     free = np.zeros(field.shape[1:], np.float32)
     if names:
         table = np.zeros((max(numbers.values()) + 1, len(words[names[0]])), np.float32)
         table[list(numbers.values())] = [vectors[name] for name in names]
-        parts = _phases(mask, numbers, wide) if mask is not None else [np.full(wide.shape, _UNKNOWN)]
+        parts = _phases(mask, numbers, wide) if mask is not None else [np.full(wide.shape, UNKNOWN)]
         fresh = np.full(wide.shape, mask is not None and new(mask.level))
         for one, turn in areas:
             place, there = inside(one, turn, wide)
@@ -107,7 +105,7 @@ def painted(layout: Layout, epoch: int, window: Window, words: Words, first: boo
             fresh[place][there] = new(one.level)
         for part in parts:
             field[MASK_CHANNELS] += paint_mask(part, table) / len(parts)  # type: ignore[arg-type]
-            told = (fresh & (part != _UNKNOWN)).reshape(free.shape[0], CELL, free.shape[1], CELL)
+            told = (fresh & (part != UNKNOWN)).reshape(free.shape[0], CELL, free.shape[1], CELL)
             free += told.mean((1, 3), dtype=np.float32) / len(parts)
     if boxes:
         vectors = {box.label: words[box.label] for box, _ in boxes}
@@ -157,7 +155,7 @@ def _slice(positions: range, start: int) -> slice:
 def _phases(mask: Any, numbers: dict[str, int], window: Window) -> list[NDArray[np.intp]]:
     """A mask's classes by number at each pixel of a window; of a finer mask, at 2 × 2 places of each pixel."""
     count = 1 if mask.place.level <= window.level + 0.5 else 2
-    table = np.full(256, _UNKNOWN, np.intp)
+    table = np.full(256, UNKNOWN, np.intp)
     table[: len(mask.classes)] = [numbers[name] for name in mask.classes]
     found = []
     for i in range(count):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from earthgen.app import shapes
 from earthgen.app.shapes import Shape
 from earthgen.app.worlds import parted
-from earthgen.conditions import Conditions
+from earthgen.conditions import UNKNOWN, Conditions
 from earthgen.world.layout import read_layout
 from earthgen.world.projection import position_to_pixel
 from earthgen.world.regions import regions_of
@@ -73,7 +73,7 @@ def test_shapes_on_an_image_become_boxes_and_a_mask() -> None:
     assert painted is not None
     mask, classes = painted
     assert classes == ("water", "sand")
-    assert mask[16, 16] == 1 and mask[1, 1] == 0 and (mask != shapes.UNKNOWN).all()  # the later on top
+    assert mask[16, 16] == 1 and mask[1, 1] == 0 and (mask != UNKNOWN).all()  # the later on top
     anew = shapes.redo(drawn, 32, 32)
     assert anew is not None and anew[16, 16] and not anew[31, 0]
     assert shapes.mask(drawn[:2], 32, 32) is None and shapes.redo(drawn[:4], 32, 32) is None

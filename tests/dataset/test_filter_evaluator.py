@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from earthgen.conditions import Box
+from earthgen.conditions import UNKNOWN, Box
 from earthgen.dataset import filter_evaluator
 from earthgen.dataset.filter_evaluator import _HALO, Evaluator, EvaluatorConfig, _Pyramid, _Windows, truth_of
 from earthgen.errors import ArgumentError, WeightsError
-from earthgen.labels.base import UNKNOWN, LabelledImage, Shape
+from earthgen.labels.base import LabelledImage, Shape
 from earthgen.metrics.network import FitConfig
 
 CONFIG = EvaluatorConfig(widths=(8, 8, 8, 8), channels=8, window=32, fit=FitConfig(steps=2, batch_size=2))

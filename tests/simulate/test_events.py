@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from earthgen import Box
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError
 from earthgen.simulate.event_boxes import box_mask, simulate_boxes
 from earthgen.simulate.event_editor import places_for
 from earthgen.simulate.event_maps import draw_map, simulate_maps
 from earthgen.simulate.event_rules import EventRules
-from earthgen.simulate.events import KINDS, UNKNOWN, Event, Series, stream
+from earthgen.simulate.events import KINDS, Event, Series, stream
 
 CLASSES = ("land", "building", "road", "vegetation", "water")
 RULES = EventRules(smallest=16)

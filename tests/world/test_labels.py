@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.features import rasterize
 
+from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError
 from earthgen.labels.change import bands_of
-from earthgen.simulate.events import UNKNOWN
 from earthgen.world.events import read_events
 from earthgen.world.labels import labels_of, series_of
 from earthgen.world.layout import Layout, read_layout
