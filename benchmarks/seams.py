@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=20, help="of each level")
     parser.add_argument("--size", type=int, default=2048, help="pixels a side, a multiple of 256 from 512")
     parser.add_argument("--steps", type=int, help="the world's default if not given")
-    parser.add_argument("--halo", type=int, help="latents, the world's default if not given")
+    parser.add_argument("--halo", type=int, default=0, help="latents")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="of tiles, to go on with it later")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

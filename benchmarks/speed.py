@@ -3,10 +3,9 @@
     python benchmarks/speed.py [--model earthgen/mini] [--threads 2] [--steps N] [--out JSON]
 
 Otherwise means: plainly (float32, torch's default memory layout), which is what a diffusers pipeline does unless told
-otherwise, the same without its refiner of few steps, and on each backend that is installed. All run in
-this process, in turn, image by image, on the same threads. Differences are those of the image of one seed from the
-plain one. The matrix rate is that of a product of two matrices of 2,048 a side; the operations are those of all matrix
-products and convolutions of an image. Run it on an idle machine.
+otherwise, and on each backend that is installed. All run in this process, in turn, image by image, on the same threads.
+Differences are those of the image of one seed from the plain one. The matrix rate is that of a product of two matrices
+of 2,048 a side; the operations are those of all matrix products and convolutions of an image. For an idle machine.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from earthgen.precision import native_dtype
 from earthgen.weights import BUNDLED
 
 ASKED = Conditions(text="a river through farmland", gsd=10, lat=45.4, lon=9.2, cloud_cover=0.0)
-SHIPPED, PLAIN, TAUGHT = "as shipped", "plainly", "plainly without its refiner"
+SHIPPED, PLAIN = "as shipped", "plainly"
 
 
 def image(pipe: Any, steps: int | None, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -50,13 +49,10 @@ def others(model: str) -> dict[str, Any]:
     from earthgen.models.backends import BACKENDS, check_backend
     from earthgen.pipelines import EarthPipeline
 
-    pipes = {PLAIN: EarthPipeline.from_pretrained(model, torch_dtype=torch.float32)}
-    if pipes[PLAIN].refiner is not None:
-        own = EarthPipeline.from_pretrained(model, torch_dtype=torch.float32)  # whose layout is its own
-        pipes[TAUGHT] = EarthPipeline(**own.components | {"refiner": None})
-    for plain in pipes.values():
-        for part in (plain.unet, plain.vae):
-            part.to(memory_format=torch.contiguous_format)
+    plain = EarthPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    for part in (plain.unet, plain.vae):
+        part.to(memory_format=torch.contiguous_format)
+    pipes = {PLAIN: plain}
     for backend in BACKENDS[1:]:
         try:
             check_backend(backend)
@@ -127,10 +123,7 @@ def main() -> None:
         Figure("operations of an image, GFLOP", work / 1e9),
         *told(SHIPPED, SHIPPED, "≥ 0.5"),
     ]
-    if TAUGHT in pipes:
-        figures.append(Figure(f"{TAUGHT}: a 256 px image, s", median[TAUGHT], noise=noise[TAUGHT]))
-        figures.append(faster(TAUGHT, SHIPPED, f"times faster than {TAUGHT}"))
-    for name in pipes.keys() - {SHIPPED, PLAIN, TAUGHT}:
+    for name in pipes.keys() - {SHIPPED, PLAIN}:
         figures += [
             Figure(f"on {name}: a 256 px image, s", median[name], "≤ 0.25" if name == "openvino" else "", noise[name]),
             faster(PLAIN, name, f"on {name}: times faster than plainly"),

@@ -19,7 +19,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from rasterio.windows import Window as Part
 
 from earthgen.data.base import data_root
 from earthgen.pipelines import EarthPipeline
-from earthgen.steps import usual_steps
+from earthgen.steps import denoiser_of, order_of
 from earthgen.weights import BUNDLED
 from earthgen.world import Window, World, world
 from earthgen.world.projection import TILE, position_to_pixel
@@ -121,13 +120,13 @@ def pieces(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 
 def pixels(pipe: Any, args: argparse.Namespace, order: int, window: Window, **options: Any) -> NDArray[np.float64]:
     """A window of the world with a solver of this order and nothing cached."""
-    usual = world.usual_steps
-    world.usual_steps = lambda pipe: replace(usual(pipe), order=order)
+    usual = world.order_of
+    world.order_of = lambda network: order
     try:
         with tempfile.TemporaryDirectory() as folder:
             return World.open(args.seed, pipe, cache=folder, **options).pixels(window).astype(float)
     finally:
-        world.usual_steps = usual
+        world.order_of = usual
 
 
 def detail(image: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -153,7 +152,7 @@ def steps(pipe: Any, args: argparse.Namespace) -> list[Figure]:
 def halos(pipe: Any, args: argparse.Namespace) -> list[Figure]:
     row, column = (n // 2 * 2 for n in around(LEVEL))
     window = Window(LEVEL, row * TILE, column * TILE, TILE, 2 * TILE)
-    count, cell, order = args.halo_steps, TILE // LATENT, usual_steps(pipe).order
+    count, cell, order = args.halo_steps, TILE // LATENT, order_of(denoiser_of(pipe, True, args.halo_steps))
     whole = pixels(pipe, args, order, window, steps=count, tile=2 * cell, halo=4)
     made = []
     for halo in (0,) if args.quick else (0, 1, 2, 4):

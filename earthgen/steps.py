@@ -18,43 +18,52 @@ class Steps:
     """From a coarser image, which says most."""
     world: int
     """Of each level of a world."""
-    order: int
-    """Of the world's solver (`earthgen.world.canvas.Canvas`)."""
-    halo: int
-    """Latents that the network sees for each step around a tile of a world."""
 
     def refinement(self, first: int) -> int:
         """How many a refinement takes where an image from noise takes `first`."""
         return max(1, round(first * self.refining / self.first))
 
 
-MANY = Steps(first=20, refining=8, world=4, order=2, halo=0)
+MANY = Steps(first=20, refining=8, world=4)
 """Of a velocity at one noise level. 4 steps of second order on level 8 of a world are 1.5 grey levels (rms) from 40 of
 first order and have 88 % of their detail; 7 of first order are 2.2 and have 80 %, and 5 and 7 of second order are 0.9
 and 0.5 and have 94 and 100 %."""
-FEW = Steps(first=4, refining=2, world=2, order=1, halo=4)
-"""Of a mean velocity until the step's end (`EarthUNet.few_step`), whose steps no line continues."""
+FEW = Steps(first=4, refining=2, world=1)
+"""Of a mean velocity until the step's end (`EarthUNet.few_step`)."""
+FEW_AT_MOST = 3
+"""Steps up to which a refiner that was taught to take few takes the place of a network of many."""
 
 
-def denoiser_of(pipe: Any, refined: bool) -> Any:
-    """The network of a pipeline that makes images from coarser ones (`refined`), or those from noise alone."""
+def denoiser_of(pipe: Any, refined: bool, steps: int) -> Any:
+    """The network of a pipeline that makes images in these steps, from coarser ones (`refined`) or from noise alone."""
     refiner = getattr(pipe, "refiner", None)
-    return refiner if refined and refiner is not None else pipe.unet
+    if not refined or refiner is None or (steps > FEW_AT_MOST and refiner.few_step and not pipe.unet.few_step):
+        return pipe.unet
+    return refiner
+
+
+def order_of(network: Any) -> int:
+    """Of the solver (`earthgen.world.canvas.Canvas`) for a network's steps: no line continues mean velocities."""
+    return 1 if network.few_step else 2
 
 
 def usual_steps(pipe: Any) -> Steps:
     """Of a pipeline, by what its networks are."""
-    return _of_both(*(denoiser_of(pipe, refined).few_step for refined in (False, True)))
+    refiner = getattr(pipe, "refiner", None)
+    return _usual(pipe.unet.few_step, refiner is not None and refiner.few_step)
 
 
 def steps_of_folder(folder: Path) -> Steps:
     """Of a model folder's pipeline, without loading it."""
-    few = {}
+    few = []
     for name in ("unet", "refiner"):
         config = folder / name / "config.json"
-        few[name] = config.is_file() and json.loads(config.read_text()).get("taught_guidance") is not None
-    return _of_both(few["unet"], few["refiner"] or few["unet"])
+        few.append(config.is_file() and json.loads(config.read_text()).get("taught_guidance") is not None)
+    return _usual(*few)
 
 
-def _of_both(first: bool, refining: bool) -> Steps:
-    return replace(FEW if refining else MANY, first=(FEW if first else MANY).first)
+def _usual(few: bool, refiner: bool) -> Steps:
+    if few:
+        return FEW
+    # A single image takes its time and is better for it; a map is to be there.
+    return replace(MANY, world=FEW.world) if refiner else MANY

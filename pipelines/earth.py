@@ -52,7 +52,7 @@ class EarthPipelineOutput(BaseOutput):  # type: ignore[misc]
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Generates images of the Earth, with every condition optional and each with its own guidance weight.
 
-    Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in its place),
+    Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in few steps),
     `vae` (`EarthAutoencoder`), `text_encoder` and `tokenizer` (MiniLM), `scheduler`
     (any of diffusers' flow-matching schedulers).
     """
@@ -351,7 +351,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         levels = self.set_noise_levels(steps, device, begin)
         timesteps = self.scheduler.timesteps[1 - len(levels) :]
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
-        unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()))
+        unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()), steps=steps)
         given = given.to(device, unet.dtype)
         chain = guidance_chain(given, weights, unet.config.taught_guidance)
         unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0

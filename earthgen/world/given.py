@@ -14,7 +14,6 @@ from earthgen import weights
 from earthgen.conditions import LEAST_TOLD, Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
-from earthgen.steps import denoiser_of
 from earthgen.world.base import Base
 from earthgen.world.events import read_events
 from earthgen.world.layout import Layout, read_layout
@@ -76,7 +75,8 @@ def _default_device() -> str:
 def fingerprint(pipe: Any) -> str:
     """Of a model that lies in memory."""
     digest = hashlib.sha256()
-    for part in (pipe.unet, denoiser_of(pipe, refined=True), pipe.vae):
+    refiner = getattr(pipe, "refiner", None)
+    for part in (pipe.unet, *(() if refiner is None else (refiner,)), pipe.vae):
         digest.update(json.dumps(dict(part.config), sort_keys=True, default=str).encode())
         for name, value in part.state_dict().items():
             digest.update(name.encode())

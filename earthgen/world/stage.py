@@ -21,7 +21,6 @@ from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models import Conditioning, EarthAutoencoder
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
-from earthgen.steps import denoiser_of
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
 from earthgen.world.known import MARGIN, KnownImagery
@@ -51,7 +50,7 @@ class Request:
     """What all levels of a world share."""
 
     pipe: Any
-    """Has `unet`, `vae` and `_execution_device`, and perhaps a `refiner`, as `EarthPipeline`."""
+    """Has `vae` and `_execution_device`, as `EarthPipeline`."""
     seed: int
     asked: Conditioning
     """Of the world outside all regions, but for what differs from place to place; a batch of one."""
@@ -77,6 +76,8 @@ class Sampling:
     sigmas: tuple[float, ...]
     """Noise levels, falling; the steps lie between them."""
     guidance: Guidance
+    network: Any
+    """The denoiser (`earthgen.steps.denoiser_of`)."""
     order: int
     """Of the solver (`Canvas`)."""
 
@@ -138,7 +139,7 @@ class Stage:
     ) -> None:
         self.request, self.level, self.coarser, self.layout = request, level, coarser, layout
         self._guidance = sampling.guidance
-        self._unet = denoiser_of(request.pipe, refined=coarser is not None)
+        self._unet = sampling.network
         self._after = dict(pairwise(sampling.sigmas))
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae

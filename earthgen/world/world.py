@@ -30,7 +30,7 @@ from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
-from earthgen.steps import denoiser_of, usual_steps
+from earthgen.steps import denoiser_of, order_of, usual_steps
 from earthgen.world.base import Base, BaseMap
 from earthgen.world.cache import TileCache
 from earthgen.world.epoch import Epochs
@@ -101,7 +101,7 @@ class World:
         guidance: Guidance | Mapping[int, Guidance] | None = None,
         consistent: bool = True,
         tile: int = DEFAULT_TILE,
-        halo: int | None = None,
+        halo: int = 0,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
         backend: str = "torch",
@@ -135,7 +135,7 @@ class World:
             tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
                 window and more for a single tile.
             halo: Latents that the network sees for each step around a tile and what it is decoded from
-                (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact. None for what is usual.
+                (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
             backend: What computes a model that is given by name: "torch", "openvino", "onnx".
@@ -173,12 +173,12 @@ class World:
         if pipe.vae.spatial_factor != LATENT:
             raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
         usual = usual_steps(pipe)
-        halo = usual.halo if halo is None else halo
         counts = by_level("steps", steps, levels, dict.fromkeys(levels, usual.world) | alone(ground, usual.first))
         sampling = {}
         for level in levels:
             sigmas = tuple(sorted(set(pipe.set_noise_levels(counts[level], "cpu")), reverse=True))
-            sampling[level] = Sampling(sigmas, weighing[level], usual.order)
+            network = denoiser_of(pipe, ground is not None or level > first, counts[level])
+            sampling[level] = Sampling(sigmas, weighing[level], network, order_of(network))
 
         def told(what: Conditions) -> Any:
             side = pipe.grid
@@ -195,12 +195,15 @@ class World:
             "model": sha or fingerprint(pipe),
             # How sums are split between threads decides about their last bit, and so about a pixel now and then.
             "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type, get_num_threads()],
-            "backends": [backend_of(one) for one in (pipe.unet, denoiser_of(pipe, refined=True), pipe.vae)],
+            "backends": [backend_of(one) for one in (*(how.network for how in sampling.values()), pipe.vae)],
             "seed": seed % 2**64,
             "asked": what,
             "degradation": asked.coarse_degradation,
-            "sampling": {level: [how.sigmas, without_layout(how.guidance)] for level, how in sampling.items()},
-            "canvas": [tile, halo, usual.order],
+            "sampling": {
+                level: [how.sigmas, without_layout(how.guidance), how.order, how.network is pipe.unet]
+                for level, how in sampling.items()
+            },
+            "canvas": [tile, halo],
         }
         request = Request(
             pipe=pipe,
@@ -228,7 +231,7 @@ class World:
             model_sha256=sha,
             version=__version__,
             steps=max(counts.values()),
-            scheduler=f"{type(pipe.scheduler).__name__}, order {usual.order}",
+            scheduler=f"{type(pipe.scheduler).__name__}, order {sampling[last].order}",
         )
         weights_of_layout = [[how.boxes, how.mask] for how in weighing.values()]
         epochs = Epochs(request, ground, first, last, sampling, cache, laid, words, weights_of_layout)

@@ -13,7 +13,7 @@ import torch
 from earthgen.conditions import Guidance
 from earthgen.errors import DataError
 from earthgen.models import Conditioning, EarthUNet
-from earthgen.steps import FEW, MANY, steps_of_folder, usual_steps
+from earthgen.steps import FEW, FEW_AT_MOST, MANY, denoiser_of, order_of, steps_of_folder, usual_steps
 from earthgen.training import denoiser, distillation
 from earthgen.training.common import Step
 from earthgen.training.denoiser import LatentBatches
@@ -42,7 +42,10 @@ def test_a_student_starts_as_its_teacher_wherever_a_step_ends(teacher: EarthUNet
     student = student_of(teacher, 6.0).eval()
     assert student.few_step and not teacher.few_step
     assert usual_steps(SimpleNamespace(unet=student)) == FEW and usual_steps(SimpleNamespace(unet=teacher)) == MANY
-    assert usual_steps(SimpleNamespace(unet=teacher, refiner=student)) == replace(FEW, first=MANY.first)
+    both = SimpleNamespace(unet=teacher, refiner=student)
+    assert usual_steps(both) == replace(MANY, world=FEW.world)
+    assert denoiser_of(both, True, FEW_AT_MOST) is student and denoiser_of(both, True, MANY.refining) is teacher
+    assert denoiser_of(both, False, 1) is teacher and (order_of(teacher), order_of(student)) == (2, 1)
     x, given = torch.randn(2, 4, 8, 8), Conditioning.none(2, 4)
     with torch.no_grad():
         want = teacher(x, 700.0, given).sample
