@@ -258,7 +258,7 @@ def test_known_pixels_are_there_as_they_are(grown: tuple[World, Image, Path]) ->
     assert (world.pixels(coarser)[found[1]] == found[0][found[1]]).all()
     inner = Window(LEVEL, 936, -24, 32, 32)
     finer = world.pixels(inner.at_level(LEVEL + 2))
-    assert (np.rint(means(finer, 4)) == world.pixels(inner)).all(), "the finer level is made from it"
+    assert np.abs(means(finer, 4) - world.pixels(inner).astype(float)).max() <= 1, "the finer level is made from it"
 
 
 def test_one_piece_tiles_and_other_orders_are_the_same(

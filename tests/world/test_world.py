@@ -185,7 +185,7 @@ def test_an_imagined_planet(pipe: Any, tmp_path: Path) -> None:
     tile = world.tile(4, 15, 7)
     assert tile.std() > 0
     assert (tile != opened(pipe, tmp_path, base="imagined", seed=8).tile(4, 15, 7)).any()
-    assert (np.rint(means(world.tile(6, 60, 28), 4)) == tile[:64, :64]).all()
+    assert np.abs(means(world.tile(6, 60, 28), 4) - tile[:64, :64].astype(float)).max() <= 1
 
 
 def test_a_region_rules_where_it_is_and_nowhere_else(world: World, pipe: Any, tmp_path: Path) -> None:
