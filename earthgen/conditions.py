@@ -133,13 +133,13 @@ class Guidance:
     costs one more evaluation a step.
     """
 
-    text: float = 6.0
-    gsd: float = 6.0
-    position: float = 6.0
-    date: float = 6.0
-    cloud: float = 6.0
-    boxes: float = 6.0
-    mask: float = 6.0
+    text: float = 4.0
+    gsd: float = 4.0
+    position: float = 4.0
+    date: float = 4.0
+    cloud: float = 4.0
+    boxes: float = 4.0
+    mask: float = 4.0
     coarse: float = 1.0
 
     def __post_init__(self) -> None:

@@ -130,7 +130,7 @@ def generate(
     Three sentences at two scales each, with a contact sheet:
       earthgen generate "a forest" "a harbour" "a desert" --gsd 1 --gsd 10 -o out
     Ten variants, the sentence followed harder, no clouds, in summer:
-      earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=4 -n 10 -o villages
+      earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=8 -n 10 -o villages
     A building and water where you want them:
       earthgen generate --box building,60,80,40,24,30 --polygon water,0,160,256,200,256,256,0,256 -o shore.tif
     Fill a hole in an image:
