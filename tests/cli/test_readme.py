@@ -42,7 +42,7 @@ def test_the_commands_run(run, stand_in, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save("scene.tif")
     Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save("keep.png")
-    size = [] if "--known" in arguments else ["--size", "16"]
+    size = [] if {"--known", "--box"} & set(arguments) else ["--size", "16"]
     result = run("generate", *arguments, *size)
     assert result.exit_code == 0, result.output
 
