@@ -106,7 +106,7 @@ class TestTrain:
     def test_unknown_recipe(self, run) -> None:
         result = run("train", "everything")
         assert result.exit_code == 2
-        wanted = "latents, autoencoder, denoiser, distillation, bundle"
+        wanted = "latents, autoencoder, denoiser, adapt, distillation, bundle"
         assert f"`RECIPE` must be one of {wanted}, but got 'everything'" in result.stderr
 
     def test_a_missing_extra_is_named(self, run, monkeypatch: pytest.MonkeyPatch) -> None:
