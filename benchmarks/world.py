@@ -1,6 +1,6 @@
 """Whether a world is one world, how its tiles fit, and how long they take.
 
-    python benchmarks/world.py [--model FOLDER] [--level 8] [--size 512] [--steps 8] [--lat 45.9] [--lon 7.6]
+    python benchmarks/world.py [--model FOLDER] [--level 8] [--size 512] [--steps N] [--lat 45.9] [--lon 7.6]
     python benchmarks/world.py --quick
     python benchmarks/world.py --times [...]
     python benchmarks/world.py --sheet sheet.png [...]
@@ -74,7 +74,8 @@ def one_world(args: argparse.Namespace) -> None:
         rows = [[parts[t] for t in window.tiles() if t.y == y] for y in sorted({t.y for t in tiles})]
         note("tiles, in another order", np.concatenate([np.concatenate(row, 1) for row in rows], 0))
     command = [sys.executable, __file__, "--digest", "--model", args.model, "--level", str(args.level)]
-    command += [f"--{name}={getattr(args, name)}" for name in ("size", "steps", "seed", "lat", "lon")]
+    given = {name: getattr(args, name) for name in ("size", "steps", "seed", "lat", "lon")}
+    command += [f"--{name}={value}" for name, value in given.items() if value is not None]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     digests["another process"] = done.stdout.split()[-1]
     same = len(set(digests.values())) == 1
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED)
     parser.add_argument("--level", type=int, default=8)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, help="the world's default if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lat", type=float, default=45.9)
     parser.add_argument("--lon", type=float, default=7.6)
