@@ -24,6 +24,7 @@ def check_whole(name: str, value: object, rule: str, low: int, high: int = sys.m
 
 
 def check_inputs(
+    pipe: Any,
     conditions: Sequence[Conditions],
     height: int,
     width: int,
@@ -33,9 +34,9 @@ def check_inputs(
     generator: Any,
     latents: Tensor | None,
     output_type: str,
-    latents_shape: tuple[int, ...],
+    callback_tensors: Sequence[str],
 ) -> None:
-    """Raise `ArgumentError` unless images of these conditions and this size can be sampled so, and given so."""
+    """Raise `ArgumentError` unless a pipeline can make images of these conditions and this size so."""
     for name, side in (("height", height), ("width", width)):
         check_whole(name, side, f"must be a whole number of pixels from 8 to {MAX_SIDE}", 8, MAX_SIDE)
     check_whole("num_inference_steps", num_inference_steps, "must be a whole number from 1 to 1000", 1, 1000)
@@ -52,11 +53,15 @@ def check_inputs(
     for one in generator if isinstance(generator, list) else [generator]:
         if one is not None and not isinstance(one, torch.Generator):
             raise ArgumentError("generator", "must be a torch.Generator, a list of them, or None", one)
-    if latents is not None and (not isinstance(latents, Tensor) or tuple(latents.shape) != latents_shape):
+    shape = pipe.latents_shape(len(conditions), height, width)
+    if latents is not None and (not isinstance(latents, Tensor) or tuple(latents.shape) != shape):
         got = tuple(latents.shape) if isinstance(latents, Tensor) else latents
-        raise ArgumentError("latents", f"must be a tensor of shape {latents_shape}", got)
+        raise ArgumentError("latents", f"must be a tensor of shape {shape}", got)
     if output_type not in ("pil", "np", "pt", "latent"):
         raise ArgumentError("output_type", 'must be "pil", "np", "pt" or "latent"', output_type)
+    if set(callback_tensors) - set(pipe._callback_tensor_inputs):
+        rule = f"must be among {pipe._callback_tensor_inputs}"
+        raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
     for c in conditions:
         c.check_size(height, width)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.pipelines.arguments import conditions_of, guidance_of
+from earthgen.pipelines.arguments import check_inputs, conditions_of, guidance_of
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
@@ -150,8 +150,8 @@ class EarthCascadePipeline(EarthPipeline):
         given, usual = sources is not None, usual_steps(self)
         plans = decide(chain, first, (height, width), given, choices, common, towards, usual)
         for plan in plans if sources is None else plans[1:]:
-            self.check_inputs(
-                plan.conditions, plan.height, plan.width, plan.steps, 1.0, guidance_interval, plan.generator,
+            check_inputs(
+                self, plan.conditions, plan.height, plan.width, plan.steps, 1.0, guidance_interval, plan.generator,
                 plan.latents, output_type, callback_on_step_end_tensor_inputs,
             )  # fmt: skip
         if len(plans) > 1 and plans[-1].gsd < FINEST_GSD:

@@ -113,28 +113,6 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         super().save_pretrained(save_directory, **kwargs)
         finish_saved_folder(save_directory)
 
-    def check_inputs(
-        self,
-        conditions: Sequence[Conditions],
-        height: int,
-        width: int,
-        num_inference_steps: int,
-        strength: float,
-        guidance_interval: tuple[float, float],
-        generator: Any,
-        latents: Tensor | None,
-        output_type: str,
-        callback_tensors: Sequence[str],
-    ) -> None:
-        """Raise `ArgumentError` unless the call's arguments make sense."""
-        check_inputs(
-            conditions, height, width, num_inference_steps, strength, guidance_interval, generator, latents,
-            output_type, self.latents_shape(len(conditions), height, width),
-        )  # fmt: skip
-        if set(callback_tensors) - set(self._callback_tensor_inputs):
-            rule = f"must be among {self._callback_tensor_inputs}"
-            raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
-
     @property
     def grid(self) -> int:
         """Pixels: images are computed at sizes that are multiples of this and then cropped."""
@@ -288,8 +266,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         check_whole("base_side", base_side, "must be a whole number of pixels from 0", 0)
-        self.check_inputs(
-            wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
+        check_inputs(
+            self, wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         sizes = [(height, width)]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthgen import labels, weights
+from earthgen.conditions import check_number
 from earthgen.data.labelled import LabelledSamples
 from earthgen.dataset.real import digest
 from earthgen.errors import ArgumentError
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             which this way of training would spoil.
     """
     args, others = parser().parse_known_args(argv)
+    check_number("records", args.records, "must be above 0", 0, 1e6, low_open=True)
+    if args.max_train_steps < 1:
+        raise ArgumentError("max_train_steps", "must be at least 1", args.max_train_steps)
     base, out = weights.resolve(args.model), args.output_dir
     weights.check(base)
     if steps_of_folder(base).first == FEW.first:

@@ -118,7 +118,29 @@ class Sample:
         return replace(self, **changes)
 
 
-class Reader(Sequence[Sample], ABC):
+class Samples(Sequence[Sample], ABC):
+    """Samples that are read from disk one at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def sample(self, index: int) -> Sample:
+        """The sample at `index`, 0 <= index < len(self)."""
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return [self.sample(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples of {type(self).__name__}")
+        return self.sample(int(index) % len(self))
+
+
+class Reader(Samples):
     """A data set as a sequence of samples, read from disk one at a time.
 
     Args:
@@ -155,24 +177,6 @@ class Reader(Sequence[Sample], ABC):
     def wanted(self, split: Literal["train", "test"]) -> bool:
         """Whether samples of that split belong to this reader."""
         return self.split in ("all", split)
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def sample(self, index: int) -> Sample:
-        """The sample at `index`, 0 <= index < len(self)."""
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self.sample(i) for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} samples of {self.name}")
-        return self.sample(int(index) % len(self))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(root={str(self.root)!r}, split={self.split!r}): {len(self)} samples"

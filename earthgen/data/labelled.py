@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
-from earthgen.data.base import Facts, Sample, mask_fractions
+from earthgen.data.base import Facts, Sample, Samples, mask_fractions
 from earthgen.data.captions import is_aerial
 from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledImage, LabelledSet
@@ -20,7 +18,7 @@ NAME = "own"
 """What samples give as their source."""
 
 
-class LabelledSamples(Sequence[Sample]):
+class LabelledSamples(Samples):
     """The images of a labelled set that are not its split "test", read from disk one at a time.
 
     Captions are the images' own, or else name their class, what their mask shows, or their objects.
@@ -49,16 +47,9 @@ class LabelledSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self._sample(image) for image in self.images[index]]
-        return self._sample(self.images[index])
-
-    def _sample(self, image: LabelledImage) -> Sample:
+    def sample(self, index: int) -> Sample:
+        """Image, what is known of it, and its labels."""
+        image = self.images[index]
         pixels, _ = read_pixels(image.path)
         gsd = image.gsd or self.gsd
         lat, lon = _centre(image)

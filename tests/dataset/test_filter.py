@@ -70,14 +70,11 @@ def asked(boxes, mask, text=None):
 
 
 def test_what_shows_what_was_asked_is_kept(fitted):
-    scenes = [scene(seed) for seed in range(100, 106)]
-    told = [asked(boxes, mask, "an aerial photo of a town") for _, boxes, mask in scenes]
-    verdicts = fitted.judge([pixels for pixels, _, _ in scenes], told)
-    kept = [verdict for verdict in verdicts if verdict.kept]
-    assert len(kept) >= 2  # thresholds let what is real through, though not all of it
-    for verdict in kept:
-        assert verdict.reason is None and set(verdict.scores) == {"class", "objects", "false_alarm", "mask"}
-        assert verdict.scores["objects"] > 0.6 and verdict.scores["false_alarm"] < 0.3
+    pixels, boxes, mask = scene(100)
+    [verdict] = fitted.judge([pixels], [asked(boxes, mask, "an aerial photo of a town")])
+    assert verdict.kept and verdict.reason is None
+    assert set(verdict.scores) == {"class", "objects", "false_alarm", "mask"}
+    assert verdict.scores["objects"] > 0.6 and verdict.scores["false_alarm"] < 0.2
 
 
 def test_what_does_not_is_rejected_with_words_and_numbers(fitted):

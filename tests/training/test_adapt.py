@@ -75,6 +75,11 @@ def test_what_cannot_be_learned_from_is_refused_before_any_work(
     labelled = labels.export(LabelledSet([image], ("ship",)), tmp_path / "out", ["coco"])["coco"]
     with pytest.raises(ArgumentError, match=r"real.*64 px"):
         adapt.main(asked(labelled, model, tmp_path / "none"))
+    for more, name in ((("--records", 0), "records"), (("--records", "nan"), "records"), (("--gsd", 0), "gsd")):
+        with pytest.raises(ArgumentError, match=f"`{name}`"):
+            adapt.main(asked(real, model, tmp_path / "none", *more))
+    with pytest.raises(ArgumentError, match="`max_train_steps`"):
+        adapt.main(asked(real, model, tmp_path / "none", steps=0))
     student = [*flags.denoiser(latent_cache, autoencoder_run, tmp_path / "few", 1), "--teacher", str(model / "unet")]
     student = [x for k, x in enumerate(student) if x != "--preset" and student[k - 1] != "--preset"]
     distillation.main(student)
