@@ -1,4 +1,7 @@
-"""Change pairs as a long work: two images of one place, what happened between them, and its exact labels."""
+"""Change pairs as a long work: two images of one place, what happened between them, and its exact labels.
+
+Several pairs make a data set: each has a seed of its own, and all lie in one zip.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import colorsys
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -58,7 +63,7 @@ Format = Literal["levir-cd", "levir-cd-split", "second", "change-geotiff", "chan
 
 
 class ChangeRequest(WorkRequest):
-    """Two images of one place and what changed between them: of an image, or of a new one.
+    """Two images of one place and what changed between them: of an image, or of a new one. One such pair or several.
 
     Events happen to what the shapes name. Without shapes, a new image shows a map that is drawn from the seed, and of a
     given one segments vanish (`remove`) or appear (`add`), one or the other.
@@ -85,6 +90,7 @@ class ChangeRequest(WorkRequest):
     clouds: Clouds = None
     width: Side = 256
     height: Side = 256
+    count: Annotated[int, Field(ge=1, le=1000, description="Pairs, from seeds SEED, SEED+1, ...")] = 1
     seed: AnySeed = None
     steps: Steps = None
     formats: Annotated[tuple[Format, ...], Field(min_length=1, max_length=len(get_args(Format)))] = (
@@ -144,6 +150,10 @@ class _Plan:
         if max(height, width) > tasks.settings.image_side:
             rule = f"must be at most {tasks.settings.image_side} pixels"
             raise ArgumentError("width, height" if image is None else "image", rule, f"{width} x {height}")
+        settings = tasks.settings
+        if asked.count > settings.dataset_images or 2 * asked.count * height * width > settings.dataset_pixels:
+            rule = f"must be at most {settings.dataset_images}, and {settings.dataset_pixels} pixels in all images"
+            raise ArgumentError("count", rule, f"{asked.count} pairs of {width} x {height}")
         if crs is None and asked.lat is not None and asked.lon is not None and asked.gsd is not None:
             zone, transform = geo.transform_for(asked.lat, asked.lon, asked.gsd, height, width)
             crs = ":".join(zone.to_authority() or ()) or zone.to_wkt()
@@ -213,7 +223,7 @@ class _Plan:
 
 
 def start(tasks: Tasks, asked: ChangeRequest, client: str) -> dict[str, Any]:
-    """Start making a pair; its record.
+    """Start making pairs; the job's record.
 
     Raises:
         ArgumentError: The request makes no sense.
@@ -229,27 +239,66 @@ def start(tasks: Tasks, asked: ChangeRequest, client: str) -> dict[str, Any]:
         seed=plan.seed,
         prompt=asked.prompt,
         size=list(size),
+        pairs=asked.count,
     )
 
 
 def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
-    """Make a pair with its labels, to look at and in the formats."""
-    from earthgen.pipelines.change import CONTEXT, GUIDANCE, ChangePipeline, windows  # torch: behind the page
+    """Make pairs with their labels in the formats, the first of them to look at too."""
+    from earthgen.pipelines.change import GUIDANCE, ChangePipeline  # torch: behind the page
+
+    asked = plan.asked
+    pipe = ChangePipeline(**tasks.model.pipe.components)
+    pipe.set_progress_bar_config(disable=True)
+    about = dataclasses.replace(tasks.model, steps=asked.steps or tasks.model.steps, guidance=GUIDANCE).about()
+    told = conditions.to_dict() | ({} if plan.image is None else {"known": "an image"})
+    draft, more, events = (job.folder / name for name in (".formats", ".pairs", ".events"))
+    pairs: list[ChangePair] = []
+    for number in range(asked.count):
+        one = dataclasses.replace(plan, seed=plan.seed + number)
+        begin = f"{more}/seed-{one.seed}-" if number else f"{job.folder}/"
+        before, after = Path(begin + "before.png"), Path(begin + "after.png")
+
+        def on_share(share: float, number: int = number) -> None:
+            job.step(0.95 * (number + share) / asked.count)
+
+        provenance = Provenance(seed=one.seed, conditions=told, **about)
+        series, pair = _make_pair(pipe, one, conditions, provenance, (before, after), on_share)
+        write_text(events / f"{pair.id}.json", json.dumps(_record(series, pair), ensure_ascii=False, allow_nan=False))
+        if number:
+            job.preview(after)
+        else:
+            _write_labels(series, job)
+        pairs.append(pair)
+    export_changes(pairs, draft, asked.formats)
+    events.rename(draft / "events")
+    job.step(0.97)
+    job.pack(draft, f"change-seed-{plan.seed}.zip")
+    shutil.rmtree(draft)
+    shutil.rmtree(more, ignore_errors=True)
+
+
+def _make_pair(
+    pipe: Any,
+    plan: _Plan,
+    conditions: Conditions,
+    provenance: Provenance,
+    paths: tuple[Path, Path],
+    on_share: Callable[[float], None],
+) -> tuple[Series, ChangePair]:
+    """Make the two images of a pair, in these files. What happened, and the pair."""
+    from earthgen.pipelines.change import CONTEXT, windows
 
     asked = plan.asked
     series, backwards = plan.series()
     days = [day for day in asked.dates if day is not None]
-    pipe = ChangePipeline(**tasks.model.pipe.components)
-    pipe.set_progress_bar_config(disable=True)
     parts = len(list(windows(series.changed(), CONTEXT + asked.margin, pipe.grid))) + asked.nuisance.rectangles
-    each = asked.steps or tasks.model.steps
-    steps = max(1, (parts + (plan.image is None)) * each)
-    done = 0
+    steps, done = max(1, (parts + (plan.image is None)) * provenance.steps), 0
 
     def on_step(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal done
         done += 1
-        job.step(0.95 * done / steps)
+        on_share(min(done / steps, 1))
         return tensors
 
     made = pipe(
@@ -260,28 +309,21 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
         seed=plan.seed,
         margin=asked.margin,
         nuisance=asked.nuisance,
-        num_inference_steps=each,
+        num_inference_steps=provenance.steps,
         output_type="np",
         callback_on_step_end=on_step,
     )
     images, records, own = list(made.images), made.nuisances, 0
     if backwards:
         series, images, records, own = series.reversed(), images[::-1], records[::-1], 1
-    about = dataclasses.replace(tasks.model, steps=each, guidance=GUIDANCE).about()
-    told = conditions.to_dict() | ({} if plan.image is None else {"known": "an image"})
-    provenance = Provenance(seed=plan.seed, conditions=told, **about)
-    paths = before, after = job.folder / "before.png", job.folder / "after.png"
     for number, (image, path) in enumerate(zip(images, paths, strict=True)):
         if plan.image is not None and number == own:
             write_bytes(path, encoded(image, {}, ".png"))  # an observation, which is not marked as synthetic
         else:
             write_png(path, image, provenance)
-    _write_labels(series, job, plan)
-    job.step(0.97)
     pair = ChangePair(
         f"seed-{plan.seed}",
-        before,
-        after,
+        *paths,
         *plan.size,
         bands_of(series),
         classes=series.classes,
@@ -291,14 +333,10 @@ def _make(tasks: Tasks, plan: _Plan, conditions: Conditions, job: Job) -> None:
         transform=plan.transform,
         extra={"seed": plan.seed, "dates": [day.isoformat() for day in days] or None, "nuisances": records},
     )
-    draft = job.folder / ".formats"
-    export_changes([pair], draft, asked.formats)
-    write_text(draft / "change.json", json.dumps(_record(series, pair), ensure_ascii=False, allow_nan=False))
-    job.pack(draft, f"change-seed-{plan.seed}.zip")
-    shutil.rmtree(draft)
+    return series, pair
 
 
-def _write_labels(series: Series, job: Job, plan: _Plan) -> None:
+def _write_labels(series: Series, job: Job) -> None:
     """What changed and what is where, as pictures, and in words."""
     changed = series.changed()
     write_bytes(job.folder / "change.png", encoded(changed.astype(np.uint8) * np.uint8(255), {}, ".png"))

@@ -6,10 +6,11 @@ import dataclasses
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 from pydantic import BaseModel, ValidationError
 
 from earthgen.app.shapes import Shapes
@@ -126,6 +127,17 @@ class Told:
             raise gr.Error(str(error), print_exception=False) from None
 
 
+def offer(name: str, form: type[BaseModel], start: Callable[[Any, str], dict[str, Any]]) -> None:
+    """A work for gradio's clients, asked as the body of POST /jobs/NAME; the answer is the job's record."""
+
+    def begin(request: gr.Request, body: dict[str, Any]) -> dict[str, Any]:
+        with Told():
+            return start(form.model_validate(body), visitor(request))
+
+    begin.__doc__ = f"Start a work, asked as the body of POST /jobs/{name}; the job's record."
+    api(begin, api_name=name)
+
+
 def theme() -> gr.themes.Base:
     """Calm, with the system's own fonts."""
     return gr.themes.Base(
@@ -159,7 +171,7 @@ def weight_fields(names: tuple[str, ...], default: float) -> list[gr.Slider]:
     words = {"gsd": "resolution", "coarse": "coarser level", "boxes": "objects", "mask": "painted classes"}
     with gr.Accordion("Guidance of each condition", open=False), gr.Row():
         return [
-            gr.Slider(0, 10, 1.0 if n == "coarse" else default, step=0.5, label=words.get(n, n), min_width=120)
+            gr.Slider(0, 10, 1.0 if n == "coarse" else default, step=0.5, label=words.get(n, n), min_width=240)
             for n in names
         ]
 

@@ -30,7 +30,7 @@
         make("p", { class: "eg-legend" }, ...Object.entries(about.classes).map(([name, colour]) =>
           make("span", {}, make("i", { class: "eg-swatch", style: `background:${colour}` }), name))),
         make("ul", { class: "eg-events", "aria-label": "What happened" }, ...[...about.sentences, ...missing].map((words) => make("li", {}, words))),
-        make("a", { href: zip.url, download: zip.name, class: "eg-download" }, "Download images and labels"),
+        make("a", { href: zip.url, download: zip.name, class: "eg-download" }, about.pairs > 1 ? `Download all ${about.pairs} pairs with labels` : "Download images and labels"),
       );
       result.hidden = false;
     };

@@ -24,7 +24,7 @@
     };
 
     const title = ({ kind, about }) => [
-      NAMES[kind] || kind, about.task, about.size && `${about.size.join(" × ")} px`, about.count && `${about.images ?? about.count} images`,
+      NAMES[kind] || kind, about.task, about.size && `${about.size.join(" × ")} px`, about.count && `${about.images ?? about.count} images`, about.pairs > 1 && `${about.pairs} pairs`,
       about.seed !== undefined && `seed ${about.seed}`,
     ].filter(Boolean).join(" · ");
 

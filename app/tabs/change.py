@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
+from functools import partial
 from typing import Any, get_args
 
 import gradio as gr
-from gradio.events import api
 
 from earthgen.app import changes, forms
 from earthgen.app.changes import ChangeRequest, Format
@@ -22,12 +22,12 @@ from earthgen.simulate.nuisance import Nuisance
 _NUISANCES = {
     "season": "Season",
     "illumination": "Light",
-    "relief": "Sun from another side",
+    "relief": "Side of the sun",
     "haze": "Haze",
     "misregistration": "Misalignment, px",
     "noise": "Sensor noise",
     "jpeg": "Compression",
-    "rectangles": "Rectangles made anew",
+    "rectangles": "Patches made anew",
 }
 _HIGHEST = {"misregistration": 10.0, "rectangles": 20.0}
 assert set(_NUISANCES) == {field.name for field in dataclasses.fields(Nuisance)}
@@ -42,9 +42,13 @@ def change(engine: Engine, started: gr.Textbox) -> None:
             scale=5,
         )
         count = gr.Number(2, label="Events", precision=0, minimum=1, maximum=100, scale=1, min_width=100)
+        pairs = gr.Number(
+            1, label="Pairs", precision=0, minimum=1, maximum=engine.settings.dataset_images, scale=1, min_width=100
+        )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown(
-        "Draw what is there, with classes, on an image or on nothing. Without drawing, the seed decides."
+        "Draw what is there, with classes, on an image or on nothing. Without drawing, the seed decides. "
+        "Several pairs make a data set, in one download."
     )
     canvas, now = forms.canvas("change", kind="eg-image", value=forms.size_of(256, 256))
     with gr.Accordion("Advanced", open=False):
@@ -79,7 +83,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
             )  # fmt: skip
     with gr.Accordion("What differs and is no change", open=False), gr.Row():
         nuisances = [
-            gr.Slider(0, high, 0, step=1 if high > 10 else high / 20, label=label, min_width=150)
+            gr.Slider(0, high, 0, step=1 if high > 10 else high / 20, label=label, min_width=240)
             for label, high in ((label, _HIGHEST.get(name, 1.0)) for name, label in _NUISANCES.items())
         ]
     with gr.Accordion("Formats of the download", open=False):
@@ -90,9 +94,9 @@ def change(engine: Engine, started: gr.Textbox) -> None:
         )
 
     def make(
-        request: gr.Request, given: Any, ticked: list[Any], number: float | None, chosen: float, fresh: bool,
-        wide: float, high: float, denoising: float, around: float, text: str, metres: float | None, under: str | None,
-        named: list[str], before: str, after: str, table: str,
+        request: gr.Request, given: Any, ticked: list[Any], number: float | None, many: float | None,
+        chosen: float, fresh: bool, wide: float, high: float, denoising: float, around: float, text: str,
+        metres: float | None, under: str | None, named: list[str], before: str, after: str, table: str,
         into: list[Any], *strengths: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making a pair; the job's id."""
@@ -112,6 +116,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
                 dates=(forms.day_of(before, ""), forms.day_of(after, "")),
                 width=forms.whole("width", wide),
                 height=forms.whole("height", high),
+                count=forms.whole("pairs", many),
                 seed=None if fresh else forms.whole("seed", chosen),
                 steps=forms.whole("steps", denoising),
                 formats=tuple(into or ()),
@@ -120,13 +125,13 @@ def change(engine: Engine, started: gr.Textbox) -> None:
             return record["id"], record["about"]["seed"], f"Seed used: **{record['about']['seed']}**"
 
     asked = [
-        now, kinds, count, seed, randomise, width, height, steps, margin, prompt, gsd, ground, classes, first, second,
-        turns, formats, *nuisances,
+        now, kinds, count, pairs, seed, randomise, width, height, steps, margin, prompt, gsd, ground, classes, first,
+        second, turns, formats, *nuisances,
     ]  # fmt: skip
-    running = [run.click, prompt.submit, count.submit]
+    running = [run.click, prompt.submit, count.submit, pairs.submit]
     gr.on(running, make, asked, [started, seed, used], **forms.taking("change", len(asked)))
     gr.on([width.release, height.release], forms.size_of, [width, height], canvas, **forms.PRIVATE)
-    api(_api_change(engine), api_name="change")
+    forms.offer("change", ChangeRequest, partial(changes.start, engine.tasks))
 
 
 def _titled(kind: str) -> str:
@@ -151,12 +156,3 @@ def _transitions(text: str) -> tuple[tuple[str, str], ...]:
 def _nuisance(strengths: tuple[float, ...]) -> Nuisance:
     given: dict[str, Any] = dict(zip(_NUISANCES, strengths, strict=True))
     return Nuisance(**given | {"rectangles": forms.whole("rectangles", given["rectangles"])})
-
-
-def _api_change(engine: Engine) -> Any:
-    def change(visitor: gr.Request, request: dict[str, Any]) -> dict[str, Any]:
-        """Start making a change pair, asked as the body of POST /jobs/change; the job's record."""
-        with forms.Told():
-            return changes.start(engine.tasks, ChangeRequest.model_validate(request), forms.visitor(visitor))
-
-    return change

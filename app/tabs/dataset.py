@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, get_args
 
 import gradio as gr
-from gradio.events import api
 
 from earthgen.app import datasets, forms
 from earthgen.app.datasets import DatasetRequest, Format, Task
@@ -35,7 +35,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     task = gr.Radio([(_TASKS[name], name) for name in get_args(Task)], value="detection", label="Labels")
     formats = gr.CheckboxGroup(**_formats("detection"), label="Formats")
-    used = gr.Markdown("")
+    used = gr.Markdown("Pairs of change with their labels are made in the tab Change.")
     with gr.Row():
         gsd = gr.Textbox(label="Metres a pixel, or a range", placeholder="0.5, or 0.3, 0.6", max_length=40)
         width = gr.Slider(64, engine.settings.image_side, 256, step=32, label="Width, pixels")
@@ -44,9 +44,11 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
         gr.Markdown("Boxes may lie as in labels of your own. Without any, they follow these rules:")
         own, now = forms.canvas("dataset", ("labelled",), template=forms.PICKER)
         with gr.Row():
-            objects = gr.Slider(1, 100, 10, step=1, label="Objects of a class an image, on average")
-            shortest = gr.Slider(4, 200, DEFAULT_RULE.length[0], step=1, label="Longer side, from, pixels")
-            longest = gr.Slider(4, 200, DEFAULT_RULE.length[1], step=1, label="to, pixels")
+            objects = gr.Slider(1, 100, 10, step=1, label="Objects of a class, on average", min_width=240)
+            shortest = gr.Slider(
+                4, 200, DEFAULT_RULE.length[0], step=1, label="Longer side, from, pixels", min_width=240
+            )
+            longest = gr.Slider(4, 200, DEFAULT_RULE.length[1], step=1, label="to, pixels", min_width=240)
             upright = gr.Checkbox(False, label="Never turned")
             ground = gr.Dropdown(
                 _WORDS,
@@ -113,7 +115,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
     gr.on([run.click, count.submit], make, asked, [started, seed, used], **forms.taking("dataset", len(asked)))
     own.labelled(_named, None, classes, **forms.PRIVATE)
     task.change(lambda kind: gr.update(**_formats(kind)), task, formats, **forms.PRIVATE)
-    api(_api_dataset(engine), api_name="dataset")
+    forms.offer("dataset", DatasetRequest, partial(datasets.start, engine.tasks))
 
 
 def _named(event: gr.EventData) -> Any:
@@ -126,12 +128,3 @@ def _formats(task: str) -> dict[str, Any]:
     """Those of a task, the usual ones ticked."""
     names = _OF_TASK.get(task, tuple(name for name in get_args(Format) if name != "classification"))
     return {"choices": forms.format_choices(names), "value": list(DEFAULT_FORMATS[task])}
-
-
-def _api_dataset(engine: Engine) -> Any:
-    def dataset(visitor: gr.Request, request: dict[str, Any]) -> dict[str, Any]:
-        """Start making a data set, asked as the body of POST /jobs/dataset; the job's record."""
-        with forms.Told():
-            return datasets.start(engine.tasks, DatasetRequest.model_validate(request), forms.visitor(visitor))
-
-    return dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -94,6 +95,7 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
 
     def opened(event: gr.EventData) -> tuple[Any, ...]:
         """The world that a link names, into the form and onto the map. A broken link shows the world of seed 0."""
+        known = True
         try:
             words = dict(parse_qsl(str(event._data["query"])))
             view = View.model_validate(words)
@@ -101,11 +103,11 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
             kind, _, value = words.get("compare", "none").partition(":")
             shown = _shown(view, _compared(view, kind, value))
         except (ValidationError, ArgumentError, KeyError):
-            view, kind, value = View(), "none", ""
+            known, view, kind, value = False, View(), "none", ""
             shown = _shown(view)
         clouds = -1 if view.clouds is None else round(100 * view.clouds)
         on = view.date.isoformat() if view.date else ""
-        line = f"Seed used: **{view.seed}**"
+        line = ("" if known else "The link names no world that is here. ") + f"Seed used: **{view.seed}**"
         pulls = forms.weights_of(forms.WORLD_WEIGHTS, view.guidance, 1.0)
         count = view.steps or engine.usual.world
         return shown, view.prompt or "", view.seed, on, "", clouds, count, view.base, kind, value, line, *pulls
@@ -138,6 +140,8 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
     where = [now, canvas, projection]
     export.click(exported, where, started, **forms.taking("explore", len(where)))
     labelled.click(exported_labelled, [*where, formats], started, **forms.taking("explore", len(where) + 1))
+    forms.offer("export", ExportRequest, engine.tasks.export)
+    forms.offer("window", WindowRequest, partial(windows.start, engine.tasks))
 
 
 def _compared(view: View, kind: str, value: str) -> dict[str, Any] | None:

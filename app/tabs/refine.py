@@ -63,3 +63,4 @@ def refine(engine: Engine, started: gr.Textbox) -> None:
 
     asked = [now, prompt, stages, seed, randomise, gsd, degradation, steps, bands, scale, day, season, clouds]
     gr.on([run.click, prompt.submit], refine, asked, [started, seed, used], **forms.taking("refine", len(asked)))
+    forms.offer("upscale", UpscaleRequest, engine.tasks.upscale)

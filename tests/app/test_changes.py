@@ -86,10 +86,25 @@ def test_a_pair_from_shapes_and_its_labels(client: Any, finish: Any, tmp_path: P
     for y, x in zip(*np.nonzero(changed), strict=True):
         far[max(0, y - 5) : y + 6, max(0, x - 5) : x + 6] = False
     assert (first[far] == second[far]).all()
-    told = json.loads((tmp_path / "change.json").read_text())
+    told = json.loads((tmp_path / "events" / "seed-3.json").read_text())
     assert sorted(event["kind"] for event in told["events"]) == ["add", "remove"]
     again, others = made(client, finish, asked)
     assert again["id"] != record["id"] and (picture(others["after.png"]) == second).all()
+
+
+def test_several_pairs_make_a_data_set(client: Any, finish: Any, tmp_path: Path) -> None:
+    asked = SMALL | {"events": {"add": 1}, "count": 3, "formats": ["change-geotiff", "change-captions"]}
+    record, files = made(client, finish, asked)
+    assert record["about"]["pairs"] == 3
+    assert [file["name"] for file in record["previews"]] == ["seed-4-after.png", "seed-5-after.png"]
+    pairs = read_changes(unpacked(files, tmp_path) / "change-geotiff", "change-geotiff")
+    assert sorted(pair.id for pair in pairs) == ["seed-3", "seed-4", "seed-5"]
+    assert all(pair.bands()[0].any() for pair in pairs)
+    assert sorted(path.name for path in (tmp_path / "events").iterdir()) == [f"seed-{n}.json" for n in (3, 4, 5)]
+    alone, single = made(client, finish, SMALL | {"events": {"add": 1}, "seed": 5})
+    assert alone["about"]["pairs"] == 1
+    with rasterio.open(tmp_path / "change-geotiff" / "train" / "t2" / "seed-5.tif") as source:
+        assert (np.moveaxis(source.read(), 0, 2) == picture(single["after.png"])).all()  # the pair of that seed
 
 
 def test_segments_of_an_uploaded_image_vanish_where_it_lies(client: Any, finish: Any, tmp_path: Path) -> None:
@@ -143,6 +158,9 @@ def test_events_of_every_kind(client: Any, finish: Any, asked: dict[str, Any], k
         {"events": {}},
         {"events": 101},
         {"width": 2000},
+        {"count": 0},
+        {"count": 201},
+        {"count": 20, "width": 1024, "height": 1024},
         {"image": "0" * 32},
         {"image": "../../etc/passwd"},
         {"dates": ["2024-01-02", "2024-01-01"]},

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.windows import Window
 
 pytestmark = pytest.mark.slow
@@ -44,10 +47,23 @@ def test_gdal_reads_the_tiles(server: Any) -> None:
 def test_gradios_client_starts_works(server: Any) -> None:
     gradio_client = pytest.importorskip("gradio_client")
     client = gradio_client.Client(server.url, verbose=False)
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/change", "/dataset"}
+    works = {"/generate", "/upscale", "/export", "/window", "/change", "/dataset"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == works
     small = {"width": 64, "height": 64, "steps": 1, "seed": 4}
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (90, 120, 60)).save(buffer, "PNG")
+    upload = httpx.post(f"{server.url}/uploads", content=buffer.getvalue()).json()["id"]
+    ring = [[6, 46], [8, 46], [8, 48], [6, 48], [6, 46]]
+    area = {"type": "Polygon", "coordinates": [ring]}
+    lake = {"type": "Feature", "properties": {"class": "water"}, "geometry": area}
+    drawn = {"type": "FeatureCollection", "features": [lake]}
+    regions = httpx.post(f"{server.url}/regions", json=drawn).json()["id"]
+    frame = {"west": 6, "south": 46, "east": 8, "north": 48, "zoom": 6, "seed": 4, "steps": 1}
     records = [
         client.predict("a lake", 10.0, 4, 64, 64, api_name="/generate"),
+        client.predict({"image": upload, "gsd": 10, "steps": 1, "seed": 4}, api_name="/upscale"),
+        client.predict(frame, api_name="/export"),
+        client.predict({**frame, "regions": regions}, api_name="/window"),
         client.predict({**small, "events": {"add": 1}}, api_name="/change"),
         client.predict({**small, "classes": ["ship"], "count": 1}, api_name="/dataset"),
     ]

@@ -79,9 +79,23 @@ def test_a_change_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None:
     ]  # fmt: skip
     assert "building" in result.get_by_label("What happened").inner_text()
     with fetched(page, result.get_by_role("link", name="Download")) as archive:
-        assert "change.json" in archive.namelist()
+        assert any(name.startswith("events/seed-") for name in archive.namelist())
     page.wait_for_timeout(500)
     shot(page, "change")
+
+
+def test_several_pairs_of_change_in_one_download(visit: Any) -> None:
+    page = visit.open("#at=2/0/0")
+    panel = visit.tab("Change")
+    quick(panel)
+    panel.get_by_label("Pairs", exact=True).fill("2")
+    visit.settled()
+    panel.get_by_label("Pairs", exact=True).press("Enter")
+    row = visit.done()
+    assert "2 pairs" in row.inner_text()
+    result = panel.get_by_label("The change", exact=True)
+    with fetched(page, result.get_by_role("link", name="Download all 2 pairs")) as archive:
+        assert len([name for name in archive.namelist() if name.startswith("events/")]) == 2
 
 
 def test_a_change_by_key_of_an_uploaded_image(visit: Any, tmp_path: Path) -> None:
