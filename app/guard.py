@@ -25,6 +25,9 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"SAMEORIGIN"),
 ]
+_MAP = re.compile(r"/(tiles/|tilejson\.json$|bbox\.|statistics$)")
+_FOR_ALL = (b"access-control-allow-origin", b"*")
+"""Of the map alone, which MapLibre on a page from elsewhere reads by `fetch`; without a browser's user and password."""
 
 
 class Rate:
@@ -68,7 +71,8 @@ class Guard:
 
         async def noted(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+                shared = [_FOR_ALL] if _MAP.match(scope["path"]) else []
+                message = {**message, "headers": [*message.get("headers", []), *_HEADERS, *shared]}
             await send(message)
 
         return await self.app(scope, receive, noted)

@@ -36,6 +36,13 @@ def test_user_and_password_are_asked_for_everywhere(settings: Settings, pipe: An
         assert client.get("/health", auth=("me", "secret")).status_code == 200
 
 
+def test_other_pages_read_the_map_alone(client: Any) -> None:
+    allowed = {"/tiles/2/1/1.png", "/tilejson.json", "/bbox.png?zoom=1", "/statistics?zoom=1"}
+    for path in (*allowed, "/health", "/jobs/" + "0" * 32, "/uploads/" + "0" * 32 + ".png", "/places?q=rom"):
+        answer = client.get(path, headers={"Origin": "http://map.example"})
+        assert answer.headers.get("access-control-allow-origin") == ("*" if path in allowed else None), path
+
+
 def test_too_much_is_refused(settings: Settings, pipe: Any, routes: Any) -> None:
     with routes(dataclasses.replace(settings, upload_bytes=1000), pipe) as client:
         assert client.post("/uploads", content=b"x" * 1001).status_code == 413
