@@ -332,7 +332,7 @@ def _work_routes(app: FastAPI, engine: Engine) -> None:
     @app.get("/uploads/{name}.png", responses={**_PNG, **_BUSY}, response_class=Response, tags=["jobs"])
     def uploaded(name: str) -> Response:
         """An uploaded image, as it is seen."""
-        return Response(png(engine.uploads.rgb(name)), media_type="image/png")
+        return Response(png(engine.uploads.seen(name)), media_type="image/png")
 
     @app.get("/health", tags=["server"])
     def health() -> dict[str, Any]:

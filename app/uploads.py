@@ -30,6 +30,8 @@ from earthgen.output.atomic import atomic_path
 from earthgen.output.geotiff import quiet_without_place
 
 MAX_BANDS = 16
+_SEEN = (2, 98)
+"""Percentiles that are black and white where values of other than 8 bits are looked at."""
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 _RULE = "must be a PNG, a JPEG or a GeoTIFF"
@@ -90,6 +92,20 @@ class Uploads:
                 raise ArgumentError("image", "must be of 8 bits with one, three or four bands", source.dtypes[0])
             bands = source.read([1, 2, 3] if source.count >= 3 else [1, 1, 1])
         return np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+
+    def seen(self, name: str) -> NDArray[np.uint8]:
+        """An upload to look at, uint8 (height, width, 3), of whatever numbers; what is left out in it is black."""
+        path = self.path(name)
+        if path.suffix == ".png":
+            return self.rgb(name)
+        with quiet_without_place(), rasterio.open(path, driver="GTiff") as source:
+            if source.dtypes[0] == "uint8" and source.count != 2:
+                return self.rgb(name)
+            bands = source.read([1, 2, 3] if source.count >= 3 else [1, 1, 1], masked=True)
+        values = np.ma.masked_invalid(bands.astype(np.float32))
+        low, high = np.percentile(values.compressed(), _SEEN) if values.count() else (0, 0)
+        grey = (values - low) * (255 / (high - low if high > low else 1))
+        return np.ascontiguousarray(np.moveaxis(np.ma.filled(grey.clip(0, 255), 0).astype(np.uint8), 0, 2))
 
     def _make_room(self, newest: str) -> None:
         """Forget those that were not asked for longest, until the rest is within bounds."""

@@ -101,8 +101,9 @@ window.earthgen = (() => {
     map.fit = (width, height) => {
       map.extent = bounds(width, height);
       map.invalidateSize();
-      map.setMaxBounds(map.extent.pad(1));
+      map.setMaxBounds(null); // new bounds around the former view would begin to move it
       map.fitBounds(map.extent, { animate: false });
+      map.setMaxBounds(map.extent.pad(1));
     };
     map.picture = (url, width, height, pane) => L.imageOverlay(url, bounds(width, height), { pane: pane || "tilePane", className: "eg-pixels" }).addTo(map);
     map.fit(256, 256);

@@ -34,10 +34,11 @@
         ...(redo ? [["redo", "Paint anew", "Paint where the image is to be made anew"]] : []),
       ]) this.tools[tool] = make("button", { type: "button", title: hint, "aria-pressed": String(tool === "move"), onclick: () => this.use(tool) }, text);
       this.finish = make("button", { type: "button", hidden: true, onclick: () => this.end() }, "Finish");
+      this.hide = make("button", { type: "button", title: "Hide what is drawn; it stays", "aria-pressed": "false", onclick: () => this.see(!this.seen) }, "Hide");
       const clear = make("button", { type: "button", onclick: () => { this.shapes = []; this.update(); } }, "Clear");
       this.list = make("ul", { class: "eg-shapes", "aria-label": "What is drawn" });
       this.bar = make("div", { class: "eg-bar", role: "toolbar", "aria-label": "Drawing" },
-        ...Object.values(this.tools), this.finish, this.role, this.label, offered, this.width, clear);
+        ...Object.values(this.tools), this.finish, this.role, this.label, offered, this.width, this.hide, clear);
       const container = map.getContainer();
       container.append(make("div", { class: "eg-cross", "aria-hidden": "true" }));
       container.addEventListener("pointerdown", (event) => this.down(event));
@@ -45,6 +46,12 @@
       for (const name of ["pointerup", "pointercancel"]) container.addEventListener(name, (event) => this.up(event));
       container.addEventListener("keydown", (event) => this.key(event));
       map.on("zoomend", () => this.paint());
+    }
+
+    get seen() { return this.map.hasLayer(this.layers); }
+    see(shown) {
+      if (shown) this.layers.addTo(this.map); else this.layers.remove();
+      this.hide.setAttribute("aria-pressed", !shown);
     }
 
     use(tool) {
@@ -71,6 +78,7 @@
       else Object.assign(shape, { points: [point], radius: this.size.value * this.unit() });
       this.begun = shape;
       this.finish.hidden = false;
+      this.see(true);
     }
 
     stretch(point) {
@@ -136,8 +144,8 @@
     // All that is drawn; what is still being drawn is taken as finished.
     all() { this.end(); return this.shapes; }
 
-    // As if nothing had been drawn yet.
-    reset() { this.begun = null; this.shapes = []; this.update(); this.touched = false; }
+    // As if nothing had been drawn yet but what was there before.
+    reset(shapes = []) { this.begun = null; this.shapes = shapes; this.update(); this.touched = false; }
 
     colour(shape) {
       if (shape.redo) return "#ffffff";

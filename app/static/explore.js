@@ -118,6 +118,14 @@
     return { at: there ? { zoom, lat, lon } : null, query: words.toString() };
   }
 
+  // A feature as a shape that can be gone on with; null for one that says more than a shape does.
+  function shapeOf({ properties, geometry }, at) {
+    const [word, ...more] = Object.keys(properties);
+    if (more.length || !["class", "prompt"].includes(word) || geometry?.type !== "Polygon" || geometry.coordinates.length > 1) return null;
+    const points = geometry.coordinates[0].slice(0, -1).map(([lon, lat]) => at(L.latLng(lat, lon)));
+    return { kind: "polygon", label: properties[word], redo: false, thing: word === "class", points };
+  }
+
   eg.explore = (element, props, trigger, watch) => {
     const place = element.querySelector(".eg-map");
     if (!place || place.dataset.made) return;
@@ -126,7 +134,7 @@
     const map = L.map(place, { minZoom: 1, maxZoom: DEEPEST, worldCopyJump: true, zoomControl: true, attributionControl: true });
     map.attributionControl.setPrefix("");
     map.attributionControl.addAttribution("Synthetic imagery by earthgen · NASA Blue Marble · places © GeoNames");
-    L.control.scale({ imperial: false }).addTo(map);
+    L.control.scale({ imperial: false, position: "topright" }).addTo(map);
     place.setAttribute("aria-label", "Map of the generated world. Arrow keys move it, plus and minus zoom");
     const status = make("span", { class: "eg-status", role: "status", "aria-live": "polite" });
     place.append(status);
@@ -166,6 +174,14 @@
       }
       link();
       tell();
+      const regions = new URLSearchParams(query).get("regions");
+      if (regions && !drawing.touched && !drawing.shapes.length) bring(regions).catch(() => {}); // the map shows them all the same
+    };
+    // What a link brought is drawn.
+    const bring = async (regions) => {
+      const { features } = await eg.json(`regions/${regions}`);
+      const shapes = features.map((feature) => shapeOf(feature, (latlng) => drawing.at(latlng)));
+      if (shapes.every(Boolean) && !drawing.touched && new URLSearchParams(query).get("regions") === regions) drawing.reset(shapes);
     };
     watch("value", show);
 
@@ -192,7 +208,7 @@
     eg.now.explore = () => {
       const b = map.getBounds(), asked = new URLSearchParams(query), known = asked.get("known"), shapes = drawing.all();
       return {
-        shapes,
+        shapes: drawing.touched ? shapes : [],
         image: uploaded ? upload : known && { id: known },
         regions: drawing.touched ? null : asked.get("regions"),
         frame: { west: b.getWest(), south: b.getSouth(), east: b.getEast(), north: b.getNorth(), zoom: layer ? layer._clampZoom(map.getZoom()) : map.getZoom() },
@@ -212,6 +228,7 @@
     window.addEventListener("hashchange", () => { // another link in the same window
       const { at: there, query: words } = read();
       if (there) map.setView([there.lat, there.lon], there.zoom);
+      if (words === [query, compared].filter(Boolean).join("&")) return;
       drawing.reset();
       uploaded = false;
       trigger("opened", { query: words });

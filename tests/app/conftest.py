@@ -195,8 +195,8 @@ class Visit:
 
 @pytest.fixture
 def visitor(browser: Any, server: Server) -> Callable[..., Visit]:
-    """Makes visits, with options of a browser's context."""
-    return lambda **options: Visit(browser, server, **options)
+    """Makes visits, to another server too, with options of a browser's context."""
+    return lambda at=server, **options: Visit(browser, at, **options)
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from PIL import Image as Picture
 
 pytestmark = pytest.mark.slow
@@ -90,6 +93,70 @@ def test_drawing_regions_by_click(visit: Any) -> None:
     assert name
     features = page.request.get(f"{visit.server.url}/regions/{name[1]}").json()["features"]
     assert [f["properties"]["prompt"] for f in features] == ["a forest", "a lake"]
+
+
+def test_what_a_link_has_drawn_can_be_gone_on_with(visit: Any) -> None:
+    square = [[7, 46], [9, 46], [9, 47], [7, 47], [7, 46]]
+    area = {"type": "Polygon", "coordinates": [square]}
+    lake = {"type": "Feature", "properties": {"prompt": "a lake"}, "geometry": area}
+    drawn = {"type": "FeatureCollection", "features": [lake]}
+    kept = httpx.post(f"{visit.server.url}/regions", json=drawn).json()["id"]
+    page = visit.open(f"#at=6/46.5/8&steps=1&regions={kept}")
+    page.get_by_label("Class of shape 1").wait_for()
+    assert page.get_by_label("Class of shape 1").input_value() == "a lake"
+    page.get_by_role("button", name="Hide").first.click()
+    assert page.locator(".eg-map").first.locator("path").count() == 0
+    run = page.get_by_role("button", name="Run", exact=True).first
+    run.click()
+    visit.settled()
+    assert f"regions={kept}" in page.url  # the same to the byte, until something is changed
+    page.get_by_label("Class of shape 1").fill("a desert")
+    page.get_by_label("Class of shape 1").press("Tab")
+    run.click()
+    page.wait_for_url(re.compile(f"regions=(?!{kept})"))
+    visit.sharp()
+    name = re.search("regions=([0-9a-f]{32})", page.url)
+    assert name
+    (feature,) = page.request.get(f"{visit.server.url}/regions/{name[1]}").json()["features"]
+    assert feature["properties"] == {"prompt": "a desert"}
+    west, south, east, north = shapely.geometry.shape(feature["geometry"]).bounds
+    assert (west, south, east, north) == pytest.approx((7, 46, 9, 47), abs=1e-6)
+
+
+def test_a_link_to_what_is_not_here_says_so(visit: Any) -> None:
+    page = visit.open(f"#at=3/10/20&seed=9&regions={'0' * 32}")
+    page.get_by_text("The link names no world that is here.").wait_for()
+    assert page.get_by_text("Seed used: 0").first.is_visible()
+
+
+def test_a_page_from_elsewhere_reads_the_map_alone(visitor: Any) -> None:
+    """As MapLibre does, by `fetch` from another origin, which the same server by another name is."""
+    visit = visitor()
+    visit.page.goto(visit.server.url.replace("127.0.0.1", "localhost") + "/docs")
+    ask = "url => fetch(url).then(answer => answer.status, () => 0)"
+    for path, status in (("tilejson.json?seed=5", 200), ("tiles/2/1/1.png?seed=5", 200), ("places?q=rome", 0)):
+        assert visit.page.evaluate(ask, f"{visit.server.url}/{path}") == status
+    visit.context.close()
+
+
+def test_with_user_and_password(visitor: Any, server: Any, pipe: Any, tmp_path: Path) -> None:
+    guarded = dataclasses.replace(
+        server.settings, folder=tmp_path / "out", cache=tmp_path / "tiles", user="me", password="secret"
+    )
+    with type(server)(guarded, pipe) as running:
+        visit = visitor(running, http_credentials={"username": "me", "password": "secret"})
+        assert httpx.get(running.url).status_code == 401
+        page = visit.open("#at=2/0/0&steps=1")
+        panel = visit.tab("Generate")
+        panel.get_by_label("Start from an image").set_input_files(image(tmp_path))
+        panel.get_by_text("48 × 32 px").wait_for()
+        panel.get_by_role("button", name="Run", exact=True).click()
+        row = visit.done()
+        with page.expect_download() as download:
+            row.get_by_role("link", name=re.compile("tif$")).click()
+        assert download.value.path().stat().st_size > 0
+        visit.context.close()
+    assert visit.wrong == []
 
 
 def test_drawing_an_object_by_click(visit: Any) -> None:
@@ -299,6 +366,30 @@ def test_refining_an_image_and_comparing(visit: Any, tmp_path: Path) -> None:
     )
     with Picture.open(io.BytesIO(png.body())) as made:
         assert made.size == (192, 128)
+    panel.get_by_label("Compare: left and right").wait_for()
+
+
+def test_refining_an_image_of_16_bits(visit: Any, tmp_path: Path) -> None:
+    about = {"driver": "GTiff", "width": 24, "height": 16, "count": 4, "dtype": "uint16"}
+    values = np.random.default_rng(0).integers(0, 3000, (4, 16, 24), dtype=np.uint16)
+    with rasterio.open(
+        tmp_path / "mine.tif", "w", crs="EPSG:32632", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5.2e6), **about
+    ) as target:
+        target.write(values)
+    page = visit.open("#at=2/0/0")
+    panel = visit.tab("Super-resolve")
+    panel.get_by_label("Image to refine").set_input_files(tmp_path / "mine.tif")
+    panel.get_by_text("24 × 16 px, with its place").wait_for()
+    panel.locator("img.leaflet-image-layer").wait_for()
+    page.wait_for_timeout(1000)  # by then it lies still
+    middle = panel.locator(".eg-map").evaluate("place => place.map.getCenter()")
+    assert (middle["lng"], -middle["lat"]) == pytest.approx((12, 8), abs=1)
+    panel.get_by_role("button", name="Advanced").click()
+    panel.get_by_label("Bands, as 4,3,2").fill("3,2,1")
+    panel.get_by_label("Black and white").fill("0,3000")
+    panel.get_by_label("Black and white").press("Tab")
+    panel.get_by_role("button", name="Run", exact=True).click()
+    visit.done()
     panel.get_by_label("Compare: left and right").wait_for()
 
 

@@ -244,6 +244,22 @@ def test_a_geotiff_keeps_its_place_values_and_nodata(uploads: Uploads) -> None:
         uploads.rgb(taken.id)
 
 
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_what_is_not_of_8_bits_can_be_looked_at(bands: int, uploads: Uploads) -> None:
+    values = np.linspace(200, 3000, bands * 400).reshape(bands, 20, 20).astype(np.float32)
+    values[:, 0, 0], values[:, 0, 1] = np.nan, -9999
+    seen = uploads.seen(uploads.put(tiff(values, nodata=-9999)).id)
+    assert seen.shape == (20, 20, 3) and seen.dtype == np.uint8
+    assert (seen[0, :2] == 0).all()  # what is left out
+    assert seen.min() == 0 and seen.max() == 255 and (np.diff(seen[5:, :, 0].ravel().astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("value", [7, 0, np.nan])
+def test_an_image_of_one_value_can_be_looked_at(value: float, uploads: Uploads) -> None:
+    flat = np.full((1, 8, 8), value, np.float32)
+    assert uploads.seen(uploads.put(tiff(flat)).id).shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize("name", ["", "../job", "a" * 32, "A" * 32, "0" * 31, "0" * 32 + "/..", None, 7])
 def test_names_are_ids_alone(name: Any, uploads: Uploads) -> None:
     with pytest.raises(ArgumentError):
