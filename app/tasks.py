@@ -25,6 +25,7 @@ from earthgen.cli import parse
 from earthgen.conditions import GSD_RANGE, Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
+from earthgen.output.picture import Picture as KnownPicture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
 from earthgen.steps import usual_steps
@@ -52,7 +53,10 @@ class WorkRequest(BaseModel):
 
 
 class GenerateRequest(WorkRequest):
-    """Single images. With `image` it is image to image, or inpainting where shapes have `redo`."""
+    """Single images. With `image` it is image to image, or inpainting where shapes have `redo`.
+
+    What is made of an image lies where that lies, and is made for its place and resolution unless others are asked.
+    """
 
     prompt: Prompt = None
     gsd: Gsd = None
@@ -127,6 +131,7 @@ class Tasks:
     def generate(self, asked: GenerateRequest, client: str) -> dict[str, Any]:
         """Start a generation; its record."""
         source = None if asked.image is None else self.uploads.rgb(asked.image)
+        ground = None if asked.image is None else KnownPicture.open(self.uploads.path(asked.image), (1,), None)
         height, width = (asked.height, asked.width) if source is None else source.shape[:2]
         if max(height, width) > self.settings.image_side:
             rule = f"must be at most {self.settings.image_side} pixels"
@@ -139,18 +144,23 @@ class Tasks:
         anew = shapes.redo(asked.shapes, height, width)
         if source is not None and anew is not None:
             given["known"], given["known_mask"], source = source, ~anew, None
+        lat, lon, gsd = asked.lat, asked.lon, asked.gsd
+        if ground is not None and lat is None and ground.place is not None:
+            lat, lon = ground.place
+        if ground is not None and gsd is None:
+            gsd = ground.gsd
         conditions = Conditions(
             text=asked.prompt,
-            gsd=asked.gsd,
-            lat=asked.lat,
-            lon=asked.lon,
+            gsd=gsd,
+            lat=lat,
+            lon=lon,
             date=asked.date,
             cloud_cover=asked.clouds,
             **given,
         )
         conditions.check_size(height, width)
-        if asked.lat is not None and asked.lon is not None and asked.gsd is not None:
-            geo.transform_for(asked.lat, asked.lon, asked.gsd, height, width)
+        if lat is not None and lon is not None and gsd is not None:
+            geo.transform_for(lat, lon, gsd, height, width)
         guidance = parse.guidance(asked.guidance) or Guidance()
         seed = seed_of(asked.seed)
 
@@ -182,6 +192,8 @@ class Tasks:
                     **about.about(),
                 )
                 scene = Scene.from_conditions(np.asarray(made.images[0]), conditions, record)
+                if ground is not None and _north_up(ground):  # on its own grid, rather than one around its middle
+                    scene = dataclasses.replace(scene, crs=ground.crs, transform=ground.transform)
                 scene.save_all(job.folder, f"{number + 1}-seed-{seed + number}")
 
         return self.jobs.start("generate", client, work, seed=seed, prompt=asked.prompt, size=[width, height])
@@ -248,6 +260,12 @@ class Tasks:
             scene.save_all(job.folder, f"earth-{asked.zoom}-seed-{asked.seed}")
 
         return self.jobs.start("export", client, work, seed=asked.seed, size=[grid.width, grid.height])
+
+
+def _north_up(image: KnownPicture) -> bool:
+    """Whether an image says where its pixels lie, and a scene can say it too."""
+    t = image.transform
+    return image.crs is not None and t is not None and t.a > 0 > t.e and t.b == t.d == 0
 
 
 def frame(asked: ExportRequest) -> Window:

@@ -49,7 +49,7 @@ def generate(engine: Engine, started: gr.Textbox) -> None:
             lat, lon = forms.numbers("latitude, longitude", where, 2) or (None, None)
             asked = GenerateRequest(
                 prompt=text or None,
-                gsd=metres or None,
+                gsd=None if on_it.image and on_it.image.georeferenced else metres or None,
                 lat=lat,
                 lon=lon,
                 date=forms.day_of(on, when, lat or 0.0),

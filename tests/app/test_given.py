@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def test_the_world_grows_around_an_upload(client: Any, pipe: Any, tmp_path: Path
     preview = client.get(f"/tiles/{LEVEL + 2}/{4 * X + 1}/{4 * Y + 1}.png?{query}&finer_than=-1")
     assert np.abs(pixels(preview)[:, 128:].astype(int) - pixels(preview)[:, 128:].mean((0, 1))).mean() > 5
     assert f"known={taken['id']}" in client.get(f"/tilejson.json?{query}").json()["tiles"][0]
+
+
+def test_what_is_made_of_an_image_lies_where_it_lies(client: Any, finish: Any) -> None:
+    name = client.post("/uploads", content=geotiff()).json()["id"]
+    redo = {"kind": "box", "redo": True, "x": 60, "y": 50, "width": 40, "height": 30}
+    started = client.post("/jobs/generate", json={"image": name, "steps": 1, "shapes": [redo]}).json()
+    record = finish(client, started)
+    assert record["state"] == "done", record
+    (url,) = (file["url"] for file in record["files"] if file["name"].endswith(".tif"))
+    with MemoryFile(client.get("/" + url).content) as memory, memory.open() as made:
+        assert made.crs.to_epsg() == 3857
+        assert made.transform == Tile(LEVEL, X, Y).window.transform @ Affine.translation(60, 40)
+        kept = np.moveaxis(made.read(), 0, 2)
+        asked = json.loads(made.tags()["EARTHGEN_PROVENANCE"])["conditions"]
+    assert (kept[:30] == PIXELS[:30]).all() and (kept[40:60, 50:70] != PIXELS[40:60, 50:70]).any()
+    assert asked["gsd"] == pytest.approx(611.5 * np.cos(np.deg2rad(asked["lat"])), rel=0.01)
+    assert 8 < asked["lon"] < 10 and 46 < asked["lat"] < 48
 
 
 @pytest.mark.parametrize(
