@@ -24,7 +24,7 @@ class Steps:
         return max(1, round(first * self.refining / self.first))
 
 
-MANY = Steps(first=20, refining=8, world=4)
+MANY = Steps(first=10, refining=5, world=4)
 """Of a velocity at one noise level. 4 steps of second order on level 8 of a world are 1.5 grey levels (rms) from 40 of
 first order and have 88 % of their detail; 7 of first order are 2.2 and have 80 %, and 5 and 7 of second order are 0.9
 and 0.5 and have 94 and 100 %."""
@@ -45,6 +45,13 @@ def denoiser_of(pipe: Any, refined: bool, steps: int) -> Any:
 def order_of(network: Any) -> int:
     """Of the solver (`earthgen.world.canvas.Canvas`) for a network's steps: no line continues mean velocities."""
     return 1 if network.few_step else 2
+
+
+def scheduler_of(pipe: Any, network: Any) -> Any:
+    """A pipeline's scheduler for one of its networks: for mean velocities, one of first order."""
+    if network.few_step and "solver_order" in pipe.scheduler.config:
+        return type(pipe.scheduler).from_config(pipe.scheduler.config, solver_order=1)
+    return pipe.scheduler
 
 
 def usual_steps(pipe: Any) -> Steps:

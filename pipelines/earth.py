@@ -35,7 +35,7 @@ from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
-from earthgen.steps import denoiser_of, usual_steps
+from earthgen.steps import denoiser_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 BASE_SIDE = 64
@@ -123,34 +123,36 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         rows, columns = (side // self.vae.spatial_factor for side in padded_size(height, width, self.grid))
         return batch, self.unet.config.latent_channels, rows, columns
 
-    def set_noise_levels(self, num_inference_steps: int, device: Any, begin: float = 1.0) -> list[float]:
+    def set_noise_levels(
+        self, num_inference_steps: int, device: Any, begin: float = 1.0, scheduler: Any = None
+    ) -> list[float]:
         """Set the scheduler's steps. Returns the noise level (1 noise, 0 clean) before each and after the last.
 
         Begun at `begin`, before the scheduler's shift, they are so many fewer; of others than Euler's they are the last
-        of the whole.
+        of the whole. `scheduler`: in place of the pipeline's.
         """
-        first = 0
-        if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
+        scheduler, first = scheduler or self.scheduler, 0
+        if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
             # In even steps down to 0: left to itself, its last step is one from almost nothing to nothing.
             count = max(1, round(num_inference_steps * begin))
-            self.scheduler.set_timesteps(sigmas=np.linspace(begin, begin / count, count), device=device)
+            scheduler.set_timesteps(sigmas=np.linspace(begin, begin / count, count), device=device)
         else:
-            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            scheduler.set_timesteps(num_inference_steps, device=device)
             # Whole steps: a scheduler of second order (Heun) lists each but the first twice.
-            first = min(round(num_inference_steps * (1 - begin)), num_inference_steps - 1) * self.scheduler.order
-        sigmas = getattr(self.scheduler, "sigmas", None)
-        kind = self.scheduler.config.get("prediction_type", "flow_prediction")
+            first = min(round(num_inference_steps * (1 - begin)), num_inference_steps - 1) * scheduler.order
+        sigmas = getattr(scheduler, "sigmas", None)
+        kind = scheduler.config.get("prediction_type", "flow_prediction")
         if sigmas is None or float(sigmas.max()) > 1.001 or kind != "flow_prediction":
             rule = 'must be for flow matching: FlowMatch…, or `use_flow_sigmas` and `prediction_type="flow_prediction"`'
-            raise ArgumentError("scheduler", rule, type(self.scheduler).__name__)
-        self.scheduler.set_begin_index(first)
+            raise ArgumentError("scheduler", rule, type(scheduler).__name__)
+        scheduler.set_begin_index(first)
         return [float(sigma) for sigma in sigmas[first:]]
 
     def velocity(
-        self, latents: Tensor, timestep: Tensor, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
+        self, latents: Tensor, sigma: float, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
     ) -> Tensor:
-        """The guided velocity of `latents` for a step to the noise level `until`, by one of the networks,
-        in tiles where they are many.
+        """The guided velocity of `latents` at the noise level `sigma`, for a step to the level `until`, by one of the
+        networks, in tiles where they are many.
 
         In a refinement it leads colours to those of the coarser image: at noise level σ they are c + σ (noise - c), and
         what the network makes of the detail goes with them.
@@ -161,12 +163,12 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
             given = [(w, conditioning if whole else conditioning.window(rows, columns)) for w, conditioning in chain]
-            made = [(weight, unet(x, timestep, one, until=1000 * until).sample.float()) for weight, one in given]
-            return guided(made, x, timestep / 1000)
+            made = [(weight, unet(x, 1000 * sigma, one, until=1000 * until).sample.float()) for weight, one in given]
+            return guided(made, x, sigma)
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
         if self._led is not None:
-            v[:, :3] = (latents[:, :3] - self._led) / (timestep / 1000)
+            v[:, :3] = (latents[:, :3] - self._led) / sigma
         return v
 
     def _colours(self, coarse: np.ndarray, height: int, width: int) -> Tensor:
@@ -326,10 +328,11 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> Tensor:
         """Latents of images of one size, made from `latents` or fresh noise, or from `start` at `begin`."""
         device = self._execution_device
-        levels = self.set_noise_levels(steps, device, begin)
-        timesteps = self.scheduler.timesteps[1 - len(levels) :]
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
         unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()), steps=steps)
+        scheduler = scheduler_of(self, unet)
+        levels = self.set_noise_levels(steps, device, begin, scheduler)
+        timesteps = scheduler.timesteps[1 - len(levels) :]
         given = given.to(device, unet.dtype)
         chain = guidance_chain(given, weights, unet.config.taught_guidance)
         unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
@@ -345,13 +348,13 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if self._interrupt and self._led is not None:  # what is left out is not made up
             return F.pad(self._led, (0, 0, 0, 0, 0, x.shape[1] - self._led.shape[1]))
 
-        accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        accepts_generator = "generator" in inspect.signature(scheduler.step).parameters
         extra = {"generator": generator} if accepts_generator else {}
         with self.progress_bar(total=len(timesteps)) as bar:
             for i, t in enumerate(timesteps):
                 here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
-                v = self.velocity(x, t, here, levels[i + 1], unet)
-                x = self.scheduler.step(v, t, x, return_dict=False, **extra)[0]
+                v = self.velocity(x, levels[i], here, levels[i + 1], unet)
+                x = scheduler.step(v, t, x, return_dict=False, **extra)[0]
                 if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.
                     level = levels[i + 1]

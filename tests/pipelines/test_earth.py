@@ -21,6 +21,7 @@ from diffusers.callbacks import PipelineCallback
 from earthgen import Box, Conditions
 from earthgen.conditions import LEAST_TOLD
 from earthgen.tiling import LATENT_TILE
+from earthgen.training.distillation import student_of
 
 SMALL = {"height": 32, "width": 48, "num_inference_steps": 3}
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -133,8 +134,7 @@ def test_every_flow_matching_scheduler_solves_a_flow_of_known_solution(
     # Where the data are normal of deviation s, the velocity is known and carries noise to s × noise.
     s = 0.5
 
-    def velocity(x: torch.Tensor, timestep: torch.Tensor, _chain: object, _until: float, _unet: object) -> torch.Tensor:
-        sigma = float(timestep) / 1000
+    def velocity(x: torch.Tensor, sigma: float, _chain: object, _until: float, _unet: object) -> torch.Tensor:
         return x * (sigma - (1 - sigma) * s**2) / ((1 - sigma) ** 2 * s**2 + sigma**2)
 
     monkeypatch.setattr(pipe, "velocity", velocity)
@@ -142,6 +142,23 @@ def test_every_flow_matching_scheduler_solves_a_flow_of_known_solution(
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     result = pipe(latents=noise, height=32, width=32, num_inference_steps=100, output_type="latent").images
     assert torch.allclose(result, s * noise, rtol=0.04, atol=0.01)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS[::3], ids=lambda s: type(s).__name__)
+def test_no_line_continues_mean_velocities(pipe: Any, monkeypatch: pytest.MonkeyPatch, scheduler: Any) -> None:
+    s = 0.5
+
+    def factor(sigma: float) -> float:
+        return ((1 - sigma) ** 2 * s**2 + sigma**2) ** 0.5
+
+    def velocity(x: torch.Tensor, sigma: float, _chain: object, until: float, _unet: object) -> torch.Tensor:
+        return x * (factor(until) / factor(sigma) - 1) / (until - sigma)
+
+    monkeypatch.setattr(pipe, "velocity", velocity)
+    pipe.unet, pipe.scheduler = student_of(pipe.unet, 4.0), scheduler
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    result = pipe(latents=noise, height=32, width=32, num_inference_steps=3, output_type="latent").images
+    assert torch.allclose(result, s * noise, rtol=2e-3)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS[1:], ids=lambda s: type(s).__name__)
