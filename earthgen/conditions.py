@@ -26,6 +26,8 @@ CONDITION_NAMES = ("text", "gsd", "position", "date", "cloud", "boxes", "mask", 
 
 MAX_TEXT_LENGTH = 2_000
 GSD_RANGE = (0.05, 200_000.0)
+MAX_SIDE = 16_384
+"""Pixels a side of an image; a world has none."""
 COARSE_FACTOR = 4
 """A stage of the cascade refines its coarser image by this factor."""
 LEAST_TOLD = 0.3

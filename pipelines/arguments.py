@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earthgen.conditions import Conditions, Guidance, check_number
+from earthgen.conditions import MAX_SIDE, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-
-MAX_SIDE = 16_384
 
 
 def check_whole(name: str, value: object, rule: str, low: int, high: int = sys.maxsize) -> None:

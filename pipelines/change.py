@@ -23,9 +23,8 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from earthgen.conditions import UNKNOWN, Box, Conditions, Guidance, check_number, check_rgb
+from earthgen.conditions import MAX_SIDE, UNKNOWN, Box, Conditions, Guidance, check_number, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.pipelines.arguments import MAX_SIDE
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.simulate.events import Series, check_dates, stream
 from earthgen.simulate.margins import MARGIN, feathered, mixed

@@ -14,9 +14,9 @@ from pyproj import Transformer
 from torch import Tensor
 
 from earthgen import geo
-from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, Conditions, Guidance, check_number
+from earthgen.conditions import COARSE_FACTOR, LEAST_TOLD, MAX_SIDE, Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
-from earthgen.pipelines.arguments import MAX_SIDE, check_whole
+from earthgen.pipelines.arguments import check_whole
 from earthgen.steps import Steps
 
 RATIO_TOLERANCE = 1e-3

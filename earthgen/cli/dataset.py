@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,14 +146,15 @@ def _into(record: dict[str, Any], name: str, **values: Any) -> None:
         record[name] = {**({"size": section} if isinstance(section, int) else section), **given}
 
 
-def _range(name: str, text: str) -> list[float]:
+def _range(name: str, text: str) -> float | list[float]:
     """`0.3` or `0.3-0.6`."""
     from earthgen.errors import ArgumentError
 
     try:
-        return [float(part) for part in text.split("-")]
+        low, *more = (float(part) for part in re.split(r"(?<!e)-", text, flags=re.IGNORECASE))
     except ValueError:
         raise ArgumentError(name, "must be a number, or two as LOW-HIGH", text) from None
+    return [low, *more] if more else low
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -69,13 +69,28 @@ def generate(
             "--known",
             panel=_WHAT,
             metavar="IMAGE",
-            text="RGB image whose pixels are kept. What its nodata or alpha leaves out is filled; "
-            "a larger --size grows it on all sides. Its place and GSD are taken over where you give none.",
+            text="Image whose pixels are kept. What its nodata or alpha leaves out is filled; a larger --size "
+            "grows it on all sides. It stays where it lies; place and GSD that you give are for the model alone.",
         ),
     ] = None,
     known_mask: Annotated[
         Path | None,
         _option("--known-mask", panel=_WHAT, metavar="IMAGE", text="White: keep the known pixel. Black: make it anew."),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        _option(
+            "--bands", panel=_WHAT, metavar="R,G,B|GREY", text="Numbers of the known image's bands. Default: RGB's."
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        _option(
+            "--scale",
+            panel=_WHAT,
+            metavar="LOW,HIGH",
+            text="Its values, or percentiles as in 2%,98%, that become black and white. Needed unless it is of 8 bits.",
+        ),
     ] = None,
     size: Annotated[
         str | None,
@@ -141,29 +156,33 @@ def generate(
     The same command with the same --seed and folder goes on where it was stopped.
     """
     from earthgen.cli import parse, plan
+    from earthgen.output.picture import Scale, parse_bands
 
     for name, number in (("count", count), ("steps", steps), ("batch-size", batch_size)):
         parse.at_least_one(name, number)
-    request = plan.Request.from_options(
-        prompts=prompts or [],
-        gsds=gsd or [],
-        lat=lat,
-        lon=lon,
-        date=parse.date(date),
-        cloud_cover=cloud_cover,
-        boxes=parse.boxes(box),
-        polygons=parse.polygons(polygon),
-        mask=mask,
-        mask_classes=mask_class or [],
-        known=known,
-        known_mask=known_mask,
-        size=None if size is None else parse.size(size),
-        seed=parse.seed(seed),
-        count=count,
-        steps=steps,
-        guidance=parse.guidance(guidance),
-        output=output,
-    )
+    with parse.spoken_warnings():
+        request = plan.Request.from_options(
+            prompts=prompts or [],
+            gsds=gsd or [],
+            lat=lat,
+            lon=lon,
+            date=parse.date(date),
+            cloud_cover=cloud_cover,
+            boxes=parse.boxes(box),
+            polygons=parse.polygons(polygon),
+            mask=mask,
+            mask_classes=mask_class or [],
+            known=known,
+            known_mask=known_mask,
+            bands=parse_bands(bands),
+            scale=Scale.parse(scale),
+            size=None if size is None else parse.size(size),
+            seed=parse.seed(seed),
+            count=count,
+            steps=steps,
+            guidance=parse.guidance(guidance),
+            output=output,
+        )
 
     from earthgen.cli import render  # imports torch, so only once the request is known to be sound
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthgen.errors import ArgumentError, DataError
+from earthgen.conditions import MAX_SIDE
+from earthgen.errors import ArgumentError
+from earthgen.output.picture import Picture, Scale, opened
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -29,22 +30,10 @@ class Known:
     crs: CRS | None
     transform: Affine | None
     """North-up, of the image; both absent where the file has no such georeference."""
-
-    def place(self) -> tuple[float, float, float] | None:
-        """(lat, lon, gsd) of the centre, degrees and metres, from the georeference if there is one."""
-        if self.crs is None or self.transform is None:
-            return None
-        from pyproj import Geod
-        from rasterio.warp import transform as project
-
-        height, width = self.keep.shape
-        columns = [width / 2, width / 2 + 1, width / 2]
-        rows = [height / 2, height / 2, height / 2 + 1]
-        xs, ys = zip(*(self.transform @ point for point in zip(columns, rows, strict=True)), strict=True)
-        lons, lats = project(self.crs, "EPSG:4326", xs, ys)
-        geod = Geod(ellps="WGS84")
-        sides = [geod.inv(lons[0], lats[0], lons[i], lats[i])[2] for i in (1, 2)]
-        return lats[0], (lons[0] + 180) % 360 - 180, math.sqrt(sides[0] * sides[1])
+    place: tuple[float, float] | None
+    """Latitude and longitude of the centre, degrees."""
+    gsd: float | None
+    """Metres a pixel at the centre."""
 
     def centred(self, height: int, width: int) -> Known:
         """The same pixels in the middle of a larger image; the rim around them is to be generated."""
@@ -57,45 +46,34 @@ class Known:
         image, keep = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.bool_)
         image[rows, columns], keep[rows, columns] = self.image, self.keep
         moved = None if self.transform is None else self.transform @ type(self.transform).translation(-left, -top)
-        return Known(image, keep, self.crs, moved)
+        return replace(self, image=image, keep=keep, transform=moved)
 
 
-def read_known(path: Path, mask_path: Path | None) -> Known:
-    """Read an RGB image and the mask of its pixels to keep.
+def read_known(path: Path, mask_path: Path | None, bands: tuple[int, ...] | None, scale: Scale | None) -> Known:
+    """Read an image (`earthgen.output.picture`) and the mask of its pixels to keep.
 
-    Without a mask file, what the image's own nodata or alpha leaves out is generated.
+    Without a mask file, what the image's own nodata or alpha leaves out is generated. Warns of a georeference that is
+    rotated, as it is not taken over.
 
     Raises:
-        ArgumentError: it is not 8-bit RGB, or the mask has another size.
-        DataError: a file cannot be read.
+        ArgumentError: The image breaks a rule or is too large, or the mask has another size.
+        DataError: A file cannot be read.
     """
-    bands, own_mask, crs, transform = _read(path)
-    if bands.dtype != np.uint8 or bands.shape[0] not in (3, 4):
-        rule = "must be an 8-bit RGB or RGBA image"
-        raise ArgumentError("known", rule, f"{path} ({bands.shape[0]} bands of {bands.dtype})")
-    keep = own_mask
+    picture = Picture.open(path, bands, scale)
+    size = f"{picture.width}x{picture.height}"
+    if max(picture.height, picture.width) > MAX_SIDE:
+        raise ArgumentError("known", f"must be an image of at most {MAX_SIDE} pixels a side", f"{path} ({size})")
+    with picture.opened() as source:
+        image, keep = picture.read(source, None)
     if mask_path is not None:
-        mask = _read(mask_path)[0]
-        if mask.shape[1:] != bands.shape[1:]:
-            height, width = bands.shape[1:]
-            got = f"{mask_path} ({mask.shape[2]}x{mask.shape[1]})"
-            raise ArgumentError("known-mask", f"must have the known image's size, {width}x{height}", got)
-        keep = keep & (mask[0] > 0)
-    return Known(np.ascontiguousarray(bands[:3].transpose(1, 2, 0)), keep, crs, transform)
-
-
-def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_], CRS | None, Affine | None]:
-    """Bands first, the file's own mask of valid pixels, and its georeference."""
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                t = source.transform
-                north_up = t.a > 0 and t.e < 0 and t.b == t.d == 0  # what a scene can say of itself
-                where = (source.crs, t) if source.crs is not None and north_up else (None, None)
-                return source.read(), source.dataset_mask() > 0, *where
-    except (RasterioError, OSError) as error:
-        raise DataError(f"cannot read the image {path}: {error}") from error
+        with opened(mask_path) as source:
+            if source.shape != keep.shape:
+                got = f"{mask_path} ({source.width}x{source.height})"
+                raise ArgumentError("known-mask", f"must have the known image's size, {size}", got)
+            keep = keep & (source.read(1) > 0)
+    t = picture.transform
+    if t is not None and picture.crs is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
+        warnings.warn(f"the georeference of {path.name} is not taken over, as it is not north-up", stacklevel=2)
+        return Known(image, keep, None, None, None, None)
+    where = (picture.crs, t) if picture.crs is not None and t is not None else (None, None)
+    return Known(image, keep, *where, picture.place, picture.gsd)

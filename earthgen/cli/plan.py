@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from earthgen.cli.known import Known, read_known
 from earthgen.conditions import Box, Conditions, Guidance, Polygon
 from earthgen.errors import ArgumentError
+from earthgen.output.picture import Scale
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -57,6 +58,8 @@ class Request:
     crs: CRS | None = None
     transform: Affine | None = None
     """Georeference taken over from the known image; without it the jobs' own place and GSD decide."""
+    gsd: float | None = None
+    """Metres a pixel by that georeference."""
 
     @property
     def single(self) -> bool:
@@ -84,6 +87,8 @@ class Request:
         mask_classes: Sequence[str],
         known: Path | None,
         known_mask: Path | None,
+        bands: tuple[int, ...] | None,
+        scale: Scale | None,
         size: tuple[int, int] | None,
         seed: int,
         count: int,
@@ -103,7 +108,7 @@ class Request:
         if total > MAX_JOBS:
             raise ArgumentError("count", f"must come to at most {MAX_JOBS} images in one call", total)
         _check_output(output, total)
-        pixels = _known_pixels(known, known_mask, size)
+        pixels = _known_pixels(known, known_mask, bands, scale, size)
         ground = None if mask is None else _mask(mask)
         if pixels is not None:
             height, width = pixels.keep.shape
@@ -111,10 +116,10 @@ class Request:
             height, width = ground.shape
         else:
             height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
-        place = pixels.place() if pixels else None
-        if place is not None:
-            lat, lon = (place[0], place[1]) if lat is None and lon is None else (lat, lon)
-            scales = [place[2]] if scales == [None] else scales
+        if pixels is not None:
+            lat, lon = pixels.place or (None, None) if lat is None and lon is None else (lat, lon)
+            scales = [pixels.gsd] if scales == [None] else scales
+        placed = pixels is not None and pixels.crs is not None
         common = Conditions(
             lat=lat,
             lon=lon,
@@ -131,7 +136,7 @@ class Request:
         for number, (text, gsd, k) in enumerate(itertools.product(texts, scales, range(count)), 1):
             conditions = common.replace(text=text, gsd=gsd)
             conditions.check_size(height, width)
-            _check_place(conditions, height, width, placed=place is not None)
+            _check_place(conditions, height, width, placed=placed)
             title = ", ".join([text or "no text", *([] if gsd is None else [f"{gsd:g} m"])])
             if count > 1:
                 title += f", seed {seed + k}"
@@ -148,6 +153,7 @@ class Request:
             columns=min(columns, 8),
             crs=pixels.crs if pixels else None,
             transform=pixels.transform if pixels else None,
+            gsd=pixels.gsd if pixels and placed else None,
         )
 
 
@@ -169,12 +175,19 @@ def _check_place(conditions: Conditions, height: int, width: int, placed: bool) 
         transform_for(conditions.lat, conditions.lon, conditions.gsd, height, width)
 
 
-def _known_pixels(known: Path | None, mask: Path | None, size: tuple[int, int] | None) -> Known | None:
+def _known_pixels(
+    known: Path | None,
+    mask: Path | None,
+    bands: tuple[int, ...] | None,
+    scale: Scale | None,
+    size: tuple[int, int] | None,
+) -> Known | None:
     if known is None:
-        if mask is not None:
-            raise ArgumentError("known", "must be given together with `known-mask`", None)
+        for name, given in (("known-mask", mask), ("bands", bands), ("scale", scale)):
+            if given is not None:
+                raise ArgumentError("known", f"must be given together with `{name}`", None)
         return None
-    pixels = read_known(known, mask)
+    pixels = read_known(known, mask, bands, scale)
     if size is not None:
         pixels = pixels.centred(*size)
     if pixels.keep.all():

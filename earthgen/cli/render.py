@@ -118,7 +118,7 @@ def _provenance(job: Job, model: Model) -> Provenance:
 def _scene(request: Request, job: Job, image: NDArray[np.uint8], model: Model) -> Scene:
     provenance = _provenance(job, model)
     if request.crs is not None:
-        return Scene(image, request.crs, request.transform, job.conditions.gsd, provenance)
+        return Scene(image, request.crs, request.transform, request.gsd, provenance)
     return Scene.from_conditions(image, job.conditions, provenance)
 
 

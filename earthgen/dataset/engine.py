@@ -24,7 +24,9 @@ from earthgen.dataset.config import Config
 from earthgen.dataset.maker import Maker, Outcome
 from earthgen.dataset.store import Record, Store, check_same, sha256
 from earthgen.errors import ArgumentError, DataError
+from earthgen.labels import classification, dota
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
+from earthgen.labels.writing import safe_names
 from earthgen.output.atomic import StrPath
 from earthgen.simulate.layouts import LayoutGenerator
 from earthgen.steps import steps_of_folder
@@ -145,10 +147,11 @@ def resolve(config: Config, labelled: LabelledSet | None, there: Config | None =
     if config.filter.judge is not None:
         made_with["filter_sha256"] = _folder_digest(Path(config.filter.judge))
     formats = config.formats or (there.formats if there is not None else ())
-    _check_formats(config, formats)
+    classes = real.classes(config, labelled)
+    _check_formats(config, formats, classes, labelled)
     changes: dict[str, Any] = {
         "formats": formats,
-        "classes": real.classes(config, labelled),
+        "classes": classes,
         "steps": config.steps or steps_of_folder(weights.resolve(config.model)).first,
         "device": _device(config.device),
         "made_with": made_with,
@@ -159,9 +162,12 @@ def resolve(config: Config, labelled: LabelledSet | None, there: Config | None =
     return config.resolved(**changes)
 
 
-def _check_formats(config: Config, formats: Sequence[str]) -> None:
+def _check_formats(
+    config: Config, formats: Sequence[str], classes: Sequence[str], labelled: LabelledSet | None
+) -> None:
     """Refuse what could only fail once all images are made."""
     placed = config.conditions.gsd is not None and bool(config.conditions.regions)
+    masked = labelled is not None and config.layout.masks and any(image.mask is not None for image in labelled.images)
     for name in formats:
         if name not in labels.FORMATS:
             rule = f"must be among {', '.join(labels.FORMATS)}{checks.nearest(name, labels.FORMATS)}"
@@ -169,11 +175,16 @@ def _check_formats(config: Config, formats: Sequence[str]) -> None:
             rule = "needs `conditions.gsd` and `conditions.regions`, as its images have a place"
         elif name == "classification" and config.task != "classification":
             rule = "is for classification"
+        elif name == "masks" and config.task == "detection" and not masked:
+            rule = "needs `real` labels with masks, and `layout.masks`"
         elif name not in _ANY_TASK and config.task not in ("detection", "segmentation"):
             rule = f"is not for {config.task}, which has no objects and no masks"
         else:
             continue
         raise ArgumentError("formats", rule, name)
+    for name, forbidden in (("dota", dota.FORBIDDEN), ("classification", classification.FORBIDDEN)):
+        if name in formats:
+            safe_names(classes, forbidden)
 
 
 def labelled_set(config: Config, store: Store, records: dict[int, Record]) -> LabelledSet:
@@ -237,6 +248,7 @@ def _finish(config: Config, store: Store, records: dict[int, Record], progress: 
         for name in set(labels.FORMATS) - set(config.formats):
             shutil.rmtree(store.folder / name, ignore_errors=True)  # of an earlier run
         draft = store.work / "formats"
+        shutil.rmtree(draft, ignore_errors=True)  # of a run that was stopped here
         for name, folder in labels.export(images, draft, config.formats, progress=progress).items():
             store.put(folder, name)
     exported = time.perf_counter()

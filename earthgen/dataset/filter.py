@@ -329,7 +329,8 @@ def _halves(real: LabelledSet, share: float) -> tuple[list[LabelledImage], list[
             held += images[: min(max(round(share * len(images)), 1), len(images) - 1)]
         train = [image for image in train if image not in held]
     if not train or not held:
-        raise ArgumentError("real", 'must have images to train on and others to hold out, "test" aside', len(real))
+        rule = 'must have images to learn a filter on and others to hold out, "test" aside; or do without, --no-filter'
+        raise ArgumentError("real", rule, len(real))
     return train, held
 
 

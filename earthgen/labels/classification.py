@@ -9,13 +9,13 @@ from earthgen.labels.base import LabelledSet
 from earthgen.labels.reading import Reading, is_split, pictures_in, split_of
 from earthgen.labels.writing import Writing, safe_names, splits_of
 
-_FORBIDDEN = r'[/\\:*?"<>|\x00-\x1f]'
+FORBIDDEN = r'[/\\:*?"<>|\x00-\x1f]'
 
 
 def write(images: LabelledSet, folder: Path, job: Writing) -> None:
     """Write the images that have a class. Readers number classes by the folders of a split, so gaps are noted."""
     chosen = job.known(images, "a class", [image.label is not None for image in images.images])
-    names = safe_names({image.label for image in chosen if image.label}, _FORBIDDEN, "label")
+    names = safe_names({image.label for image in chosen if image.label}, FORBIDDEN, "label")
     found = set()
     for image in job.each(chosen, "classification"):
         assert image.label is not None

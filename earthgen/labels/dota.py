@@ -25,6 +25,8 @@ CLASSES = (
     *("swimming-pool", "container-crane", "airport", "helipad"),
 )
 """DOTA 2.0's classes, which are all that torchgeo knows."""
+FORBIDDEN = r"\s+"
+"""In class names: fields are parted by it."""
 _VERSIONS = ("1.0", "1.5", "2.0")
 _TORCHGEO_SPLITS = ("train", "val")
 _FOLDERS = ("annfiles", "labelTxt-v2.0", "labelTxt-v1.5", "labelTxt-v1.0", "labelTxt")
@@ -34,7 +36,7 @@ _HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
 def write(images: LabelledSet, folder: Path, job: Writing) -> None:
     """Write rotated boxes; what is cut by the border keeps its angle, so a corner may lie outside the image."""
     chosen = job.detected(images)
-    names = safe_names(images.classes, r"\s+")
+    names = safe_names(images.classes, FORBIDDEN)
     for_torchgeo = set(names.values()) <= set(CLASSES)
     samples = []
     for split in splits_of(chosen):
@@ -76,7 +78,7 @@ def read(source: Path, job: Reading) -> LabelledSet:
         raise DataError(f"{source} has no folder of rows ({', '.join(_FOLDERS)}), nor has a split in it")
     listed = source / "classes.txt"
     names = [name for _, name in job.lines(listed)] if listed.is_file() else []
-    original = {hyphened: name for name, hyphened in safe_names(names, r"\s+").items()}
+    original = {hyphened: name for name, hyphened in safe_names(names, FORBIDDEN).items()}
     job.classes.declare(names)
     images = []
     for split, folder, rows in parts:

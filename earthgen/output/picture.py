@@ -101,7 +101,7 @@ class Picture:
             ArgumentError: Its bands or values break a rule of this module's.
             DataError: It cannot be read.
         """
-        with _opened(path) as source:
+        with opened(path) as source:
             if min(source.height, source.width) < SMALLEST:
                 rule = f"must be an image of at least {SMALLEST} x {SMALLEST} pixels"
                 raise ArgumentError("input", rule, f"{path.name} ({source.width} x {source.height})")
@@ -145,12 +145,13 @@ class Picture:
     @contextmanager
     def opened(self) -> Iterator[DatasetReader]:
         """The file, for `read`."""
-        with _opened(self.path) as source:
+        with opened(self.path) as source:
             yield source
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[DatasetReader]:
+def opened(path: Path) -> Iterator[DatasetReader]:
+    """A file to read. Raises `DataError` where it cannot be."""
     import rasterio
     from rasterio.errors import RasterioError
 

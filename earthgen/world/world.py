@@ -56,6 +56,7 @@ from earthgen.world.painting import Words
 from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
 from earthgen.world.pyramid import CASCADE_STEP, IMAGINED_LEVEL, LATENT, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
+from earthgen.world.rules import Exact
 from earthgen.world.stage import CELL, Request, Sampling
 from earthgen.world.store import LatentStore
 from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
@@ -179,6 +180,7 @@ class World:
             sigmas = tuple(sorted(set(pipe.set_noise_levels(counts[level], "cpu")), reverse=True))
             network = denoiser_of(pipe, ground is not None or level > first, counts[level])
             sampling[level] = Sampling(sigmas, weighing[level], network, order_of(network))
+            Exact(tile, halo, pipe.unet.grid, steps_at_once=len(sigmas) - 1)  # refused now, not at the first tile
 
         def told(what: Conditions) -> Any:
             side = pipe.grid

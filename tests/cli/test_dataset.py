@@ -84,6 +84,18 @@ def test_options_and_file_come_together(run, monkeypatch, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "gsd"), [("1", (1, 1)), ("3e-1", (0.3, 0.3)), ("0.3-6E-1", (0.3, 0.6)), ("1-2", (1, 2))]
+)
+def test_one_gsd_or_a_range(run, monkeypatch, tmp_path: Path, text: str, gsd: tuple[float, float]) -> None:
+    from earthgen.dataset import engine
+
+    asked: list[Any] = []
+    monkeypatch.setattr(engine, "make", lambda config, *_, **__: asked.append(config) or {})
+    assert run("dataset", "detection", "--class", "ship", "--gsd", text, "-o", tmp_path, "--json").exit_code == 0
+    assert asked[0].conditions.gsd == gsd
+
+
+@pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         ([], 2, "`classes` must name what is shown"),

@@ -206,10 +206,31 @@ class TestKnown:
         assert made.transform == Affine(10, 0, 500_000 - 40, 0, -10, 5_000_000 + 80)
         assert (made.image[8:24, 4:20] == rasterio.open(scene).read().transpose(1, 2, 0)[:, :16]).all()
 
-    def test_what_you_say_goes_before_what_the_file_says(self, run, stand_in, scene: Path, tmp_path: Path) -> None:
+    def test_what_you_say_is_told_and_pixels_stay_where_they_lie(self, run, stand_in, scene, tmp_path) -> None:
         run("generate", "--known", scene, "--gsd", 5, "--lat", 1, "--lon", 2, "-o", tmp_path / "out.tif")
         (asked,) = stand_in.calls[0]["conditions"]
         assert (asked.gsd, asked.lat, asked.lon) == (5, 1, 2)
+        made = Scene.read(tmp_path / "out.tif")
+        assert made.gsd == pytest.approx(10, rel=1e-3) and made.transform.a == 10
+
+    def test_a_georeference_that_is_rotated_is_not_taken_over_unsaid(self, run, stand_in, scene, tmp_path) -> None:
+        with rasterio.open(scene, "r+") as file:
+            file.transform = file.transform @ Affine.rotation(20)
+        result = run("generate", "--known", scene, "-o", tmp_path / "out.tif")
+        assert result.exit_code == 0 and "the georeference of known.tif is not taken over" in result.stderr
+        assert Scene.read(tmp_path / "out.tif").crs is None
+
+    def test_bands_of_16_bits(self, run, stand_in, tmp_path: Path) -> None:
+        values = np.zeros((4, 16, 16), np.uint16)
+        values[3], values[1] = 3000, 1500
+        profile = {"driver": "GTiff", "width": 16, "height": 16, "count": 4, "dtype": "uint16"}
+        with rasterio.open(tmp_path / "l1c.tif", "w", **profile) as file:
+            file.write(values)
+        known = ["--known", tmp_path / "l1c.tif", "--size", 24, "-o", tmp_path / "out.png"]
+        assert "`bands` must say which bands are red" in run("generate", *known).stderr
+        assert "`scale` must say which values are black" in run("generate", *known, "--bands", "4,2,1").stderr
+        assert run("generate", *known, "--bands", "4,2,1", "--scale", "0,3000").exit_code == 0
+        assert stand_in.calls[0]["conditions"][0].known[12, 12].tolist() == [255, 128, 0]
 
     def test_a_png_without_a_place(self, run, stand_in, tmp_path: Path) -> None:
         Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")
@@ -223,8 +244,9 @@ class TestKnown:
             (["--known", "whole.png"], "`known` must leave something to generate"),
             (["--known", "whole.png", "--size", "8"], "`size` must be at least the known image's, 16x16"),
             (["--known", "whole.png", "--known-mask", "small.png"], "`known-mask` must have the known image's size"),
-            (["--known", "grey.png"], "`known` must be an 8-bit RGB"),
+            (["--known", "grey.png"], "`bands` must say which bands are red, green and blue"),
             (["--known-mask", "whole.png"], "`known` must be given together with `known-mask`"),
+            (["--bands", "3,2,1"], "`known` must be given together with `bands`"),
             (["--backend", "tpu"], "`backend` must be one of torch, openvino, onnx"),
         ],
     )

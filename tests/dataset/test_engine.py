@@ -178,6 +178,14 @@ class TestWhole:
         engine.make(config(count=5), tmp_path / "once")
         assert tree(tmp_path / "grown") == tree(tmp_path / "once")
 
+    def test_an_export_that_was_stopped_does_not_stand_in_the_way(self, config, tmp_path: Path) -> None:
+        engine.make(config(count=2), tmp_path / "a")
+        (tmp_path / "a/.work/formats/coco/images").mkdir(parents=True)
+        (tmp_path / "a/.work/formats/coco/images/other.png").write_bytes(b"of two images")
+        engine.make(config(count=3), tmp_path / "a")
+        engine.make(config(count=3), tmp_path / "b")
+        assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
     def test_again_nothing_is_made_and_resolved_yaml_makes_the_same(self, config, tmp_path: Path) -> None:
         from earthgen.dataset.checks import read_yaml
 
@@ -312,6 +320,8 @@ class TestRefused:
             ({"formats": ["cocoa"]}, r"`formats` must be among .*did you mean `coco`"),
             ({"formats": ["classification"]}, "`formats` is for classification"),
             ({"formats": ["torchgeo"], "conditions": {}}, "`formats` needs `conditions.gsd` and `conditions.regions`"),
+            ({"formats": ["masks"]}, "`formats` needs `real` labels with masks"),
+            ({"formats": ["dota"], "classes": ["a b", "a-b"], "layout": {}}, "`classes` must stay distinct"),
             ({"device": "nonsense"}, "`device` must be auto, cpu"),
         ],
     )

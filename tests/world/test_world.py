@@ -300,6 +300,8 @@ def test_bad_tiles_and_grids(world: World) -> None:
         ("steps", {"steps": {4: 0}}),
         ("tile", {"tile": 48}),
         ("tile", {"tile": 32}),
+        ("halo", {"halo": 2}),
+        ("halo", {"halo": -4}),
         ("conditions", {"conditions": Conditions(gsd=3.0)}),
         ("guidance", {"guidance": 3.0}),
         ("guidance", {"guidance": {4: None}}),
