@@ -33,6 +33,7 @@
         make("a", { href: zip.url, download: zip.name, class: "eg-download" }, about.pairs > 1 ? `Download all ${about.pairs} pairs with labels` : "Download images and labels"),
       );
       result.hidden = false;
+      if (!easel.upload) easel.show(named("before.png").url, ...about.size);
     };
     window.addEventListener("earthgen:done", ({ detail }) => show(detail));
     eg.done.forEach(show); // before this canvas was there

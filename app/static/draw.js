@@ -157,7 +157,7 @@
     paint() {
       this.layers.clearLayers();
       for (const shape of [...this.shapes, ...(this.begun ? [this.begun] : [])]) {
-        const style = { color: this.colour(shape), weight: 2, fillOpacity: 0.2, interactive: false };
+        const style = { color: this.colour(shape), weight: 2, fillOpacity: 0.1, interactive: false }; // what is made there is seen
         if (shape.kind === "box") {
           const turn = (shape.angle * Math.PI) / 180, c = Math.cos(turn), s = Math.sin(turn);
           const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([i, j]) => {
