@@ -1,7 +1,7 @@
 """Pictures of the web canvas for the README, made by a headless Chromium on the true page.
 
 Starts `earthgen app` with the bundled weights, does something in each tab, and writes what is seen then as WebP, at
-most 1200 px wide and 300 kB large. A further picture is a further function in `SCENES`.
+most 1200 px wide and 100 kB large. A further picture is a further function in `SCENES`.
 
     python benchmarks/screenshots.py
     python benchmarks/screenshots.py --only generate refine --dark --phone -o elsewhere
@@ -30,7 +30,7 @@ from playwright.sync_api import Page, sync_playwright
 
 SIZE = {"width": 1200, "height": 900}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-LARGEST = 300_000
+LARGEST = 100_000
 """Bytes."""
 PATIENCE = 600_000
 """Milliseconds that a scene may wait for the model."""
@@ -44,6 +44,7 @@ def sharp(page: Page) -> None:
 
 def tab(page: Page, name: str) -> Any:
     """Open a tab; what it shows."""
+    page.locator(".eg-map.leaflet-container").first.wait_for()  # by then the tabs are there
     button = page.get_by_role("tab", name=name)
     if not button.count():  # on a narrow screen, in the menu
         page.get_by_label("More tabs").click()
@@ -84,6 +85,7 @@ def explore(page: Page, url: str) -> None:
     page.goto(f"{url}/#at=8/{PLACE}&seed=7")
     panel = page.get_by_role("tabpanel").filter(visible=True)
     panel.locator(".eg-map.leaflet-container").wait_for()
+    panel.get_by_text("Seed used: 7").wait_for()
     bar = panel.get_by_role("toolbar")
     bar.get_by_label("What the region should be").fill("a desert with dunes")
     bar.get_by_role("button", name="Box").click()
