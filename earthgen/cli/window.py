@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from earthgen.cli.world import WHAT, WHERE, Json, Opener, of_a_world, option
 from earthgen.errors import ArgumentError
 
+if TYPE_CHECKING:
+    from earthgen.world import Grid, World
+
 _STREAMED, _WHOLE = (".tif", ".tiff", ".zarr"), (".png", ".jpg", ".jpeg")
+_LOOKED_AT = 512
+"""Pixels a side, evenly spread, that are looked at to say how much of a window is off the map."""
 
 
 def window_size(text: str) -> tuple[int, int]:
@@ -106,6 +111,7 @@ def window(
         raise ArgumentError("size", f"must be at most {MAX_PIXELS} pixels in all for {suffix}; .tif takes more", size)
     start = time.monotonic()
     world = opened()
+    _say_what_is_off_the_map(world, grid)
     metres = world.gsd(grid, gsd, lat)
     if suffix in _STREAMED:
         from earthgen.output.stream import stream_raster
@@ -136,6 +142,15 @@ def window(
         typer.echo(
             f"{output}  {shown}  {place_of if crs is None else crs}  seed {report['seed']}  {report['seconds']} s"
         )
+
+
+def _say_what_is_off_the_map(world: World, grid: Grid) -> None:
+    step = -(-max(grid.height, grid.width) // _LOOKED_AT)
+    sides = -(-grid.height // step), -(-grid.width // step)
+    off = 1 - float(world.valid(grid.crs, grid.transform @ type(grid.transform).scale(step), *sides).mean())
+    if off:
+        where = "beyond 85.05° N or S, where the map's outermost row goes on, or where the CRS shows no place"
+        typer.echo(f"earthgen: {max(off, 0.01):.0%} of the window is off the map: {where}", err=True)
 
 
 def _labelled(
@@ -177,6 +192,7 @@ def _labelled(
     check_gsd(place[2], place[0])
     start = time.monotonic()
     world = opened()
+    _say_what_is_off_the_map(world, grid)
 
     from earthgen.world.export import export_series, export_windows, tiles_of
 

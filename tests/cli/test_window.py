@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def test_a_window_lies_where_it_was_asked_and_says_what_it_is(command, tmp_path:
     assert cog_validate(path)[0]
     with rasterio.open(path) as dataset:
         assert SYNTHETIC_MARK in str(dataset.tags())
+
+
+def test_what_is_off_the_map_is_said(command, tmp_path: Path) -> None:
+    north = ["--lat", 84.9, "--lon", 8, "--gsd", 3000, "--size", 40]
+    said = command("window", *north, "-o", tmp_path / "pole.png").stderr
+    assert re.search(r"[1-4]\d% of the window is off the map: beyond 85.05° N or S", said)
+    assert "off the map" not in command("window", *PLACE, "--size", 30, "-o", tmp_path / "alps.png").stderr
 
 
 def test_pictures_and_the_maps_own_pixels(command, tmp_path: Path) -> None:
