@@ -1,4 +1,4 @@
-"""`earthgen bench`: every published figure measured again on this machine, beside the stored ones."""
+"""`earthgen bench`: quality, speed and memory measured again on this machine, beside the stored report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bench(
     list_: Annotated[bool, typer.Option("--list", help="Print the commands, and run none.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Measure every published figure on this machine, and say what moved.
+    """Measure quality, speed and memory on this machine, and say what moved.
 
     Runs what is in benchmarks/ and `earthgen evaluate`, one after the other,
     hours on a CPU. Finished figures are kept: a stopped run goes on.

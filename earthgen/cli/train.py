@@ -45,11 +45,13 @@ def train(
       earthgen train denoiser --help
       earthgen train adapt --real my/coco --gsd 0.5 --output_dir runs/mine
       earthgen train autoencoder --output_dir runs/ae --max_train_steps 1000
-      earthgen train denoiser --output_dir runs/unet --resume_from_checkpoint latest
+      earthgen train denoiser --latents latents --autoencoder runs/ae/autoencoder --output_dir runs/unet
 
     \b
     On several processes, launch the module itself:
-      accelerate launch -m earthgen.training.denoiser --output_dir runs/unet
+      accelerate launch -m earthgen.training.denoiser --latents latents ...
+
+    A run that was stopped goes on with --resume_from_checkpoint latest.
     """
     if recipe not in RECIPES:
         raise ArgumentError("RECIPE", f"must be one of {', '.join(RECIPES)}", recipe)
