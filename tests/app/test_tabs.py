@@ -74,6 +74,7 @@ def test_a_change_by_click_and_a_reload_that_loses_nothing(visit: Any) -> None:
     panel = visit.tab("Change")
     result = panel.get_by_label("The change", exact=True)
     result.get_by_role("img", name="What changed").wait_for()
+    panel.locator("img.leaflet-image-layer").wait_for()  # the image before lies on the canvas
     assert [image.get_attribute("alt") for image in result.get_by_role("img").all()] == [
         "Before", "After", "What changed", "Classes before", "Classes after",
     ]  # fmt: skip
