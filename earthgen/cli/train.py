@@ -45,7 +45,8 @@ def train(
       earthgen train denoiser --help
       earthgen train adapt --real my/coco --gsd 0.5 --output_dir runs/mine
       earthgen train autoencoder --output_dir runs/ae --max_train_steps 1000
-      earthgen train denoiser --latents latents --autoencoder runs/ae/autoencoder --output_dir runs/unet
+      earthgen train latents --autoencoder runs/ae/autoencoder --output_dir latents
+      earthgen train denoiser --latents latents --autoencoder runs/ae/autoencoder ...
 
     \b
     On several processes, launch the module itself:
