@@ -6,6 +6,7 @@ x to the right and y down, as in `earthgen.conditions`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -125,3 +126,8 @@ class LabelledSet:
     def of_split(self, split: Split) -> LabelledSet:
         """The images of one split."""
         return replace(self, images=[image for image in self.images if image.split == split])
+
+
+def class_key(name: str) -> str:
+    """What is alike of two names of one class: formats differ in case and in "-", "_" and " "."""
+    return re.sub(r"[\s_-]+", " ", name.strip().casefold())

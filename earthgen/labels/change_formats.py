@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
-from earthgen.labels.base import SPLITS
+from earthgen.labels.base import SPLITS, class_key
 from earthgen.labels.change import Bands, ChangePair
 from earthgen.labels.notes import Notes
 from earthgen.labels.pictures import RASTERS, encoded, read_pixels
@@ -107,17 +107,27 @@ def _second(pairs: Sequence[ChangePair], shown: Pairs, folder: Path, job: Job) -
 
 def _second_table(pair: ChangePair, bands: Bands, given: Mapping[str, str]) -> NDArray[np.uint8]:
     """Index of a pair's classes → index in SECOND, for the classes of what changed."""
+    indices = np.unique(bands[1:, bands[0] > 0])
+    if UNKNOWN in indices:
+        raise ArgumentError("pairs", "must have known classes wherever they change, for the format second", pair.id)
     table = np.zeros(256, np.uint8)
-    names = {**SECOND_OF, **given}
-    for index in np.unique(bands[1:, bands[0] > 0]):
-        if index == UNKNOWN:
-            raise ArgumentError("pairs", "must have known classes wherever they change, for the format second", pair.id)
-        name = names.get(pair.classes[index])
-        if name not in SECOND_CLASSES[1:]:
-            rule = f"must say which of {SECOND_CLASSES[1:]} each class is that changes"
-            raise ArgumentError("second_classes", rule, {pair.classes[index]: name})
+    for index, name in zip(indices, second_names([pair.classes[i] for i in indices], given), strict=True):
         table[index] = SECOND_CLASSES.index(name)
     return table
+
+
+def second_names(classes: Sequence[str], given: Mapping[str, str]) -> list[str]:
+    """The class of SECOND of each class, as `given` or else `SECOND_OF` says; case, "-", "_" and " " are alike.
+
+    Raises `ArgumentError` where neither names one.
+    """
+    known = {class_key(name): second for name, second in {**SECOND_OF, **given}.items()}
+    found = {name: known.get(class_key(name)) for name in classes}
+    lacking = {name: second for name, second in found.items() if second not in SECOND_CLASSES[1:]}
+    if lacking:
+        rule = f"must say which of {SECOND_CLASSES[1:]} each class is that changes, as in {{'hut': 'building'}}"
+        raise ArgumentError("second_classes", rule, lacking)
+    return [str(found[name]) for name in classes]
 
 
 def _geotiff(pairs: Sequence[ChangePair], shown: Pairs, folder: Path, job: Job) -> None:

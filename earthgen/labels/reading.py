@@ -24,7 +24,7 @@ import shapely
 
 from earthgen.conditions import Box
 from earthgen.errors import DataError
-from earthgen.labels.base import LabelledImage, LabelledSet, Shape, Split
+from earthgen.labels.base import LabelledImage, LabelledSet, Shape, Split, class_key
 from earthgen.labels.notes import Notes
 from earthgen.labels.pictures import SUFFIXES, read_header
 from earthgen.labels.shapes import Points, area, around, inside, polygons, rectangle
@@ -55,7 +55,7 @@ class Classes:
     def __init__(self, wanted: Sequence[str] | None, notes: Notes) -> None:
         self.wanted = None if wanted is None else tuple(wanted)
         self._notes = notes
-        self._by_key = {_key(name): name for name in self.wanted or ()}
+        self._by_key = {class_key(name): name for name in self.wanted or ()}
         self._declared: dict[str, None] = {}
         self._found: set[str] = set()
 
@@ -74,7 +74,7 @@ class Classes:
         if self.wanted is None:
             self._found.add(name)
             return name
-        known = name if name in self.wanted else self._by_key.get(_key(name))
+        known = name if name in self.wanted else self._by_key.get(class_key(name))
         if known is None:
             self._notes.add(f"objects of the class {name!r}, which was not asked for, are left out", place)
         return known
@@ -277,10 +277,6 @@ def pictures_in(folder: Path, deep: bool = True) -> list[Path]:
     """The pictures in a folder, and in those below it, by name."""
     found = folder.rglob("*") if deep else folder.glob("*")
     return sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name.strip().casefold())
 
 
 def _distinct(ring: Points) -> Points:

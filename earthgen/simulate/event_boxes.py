@@ -54,7 +54,6 @@ def simulate_boxes(
     Raises:
         ArgumentError: as `simulate_maps`, and for a ground of another size.
     """
-    rules = rules or EventRules()
     names = sorted({*classes, *(box.label for box in boxes)})
     if ground is None:
         ground, ground_classes = np.zeros((height, width), np.uint8), (BACKGROUND,)
@@ -64,10 +63,7 @@ def simulate_boxes(
     for box in boxes:
         if not box.overlaps(height, width):
             raise ArgumentError("boxes", f"must overlap the image of {width} x {height} pixels", box)
-    everywhere = tuple(name for name in ground_classes if name not in names)
-    objects = {name: (*rules.objects.get(name, everywhere), BACKGROUND) for name in names}
-    rules = replace(rules, objects=objects)
-    all_classes = (*ground_classes, *(name for name in names if name not in ground_classes))
+    all_classes, rules = classes_on(ground_classes, names, rules or EventRules())
     if len(all_classes) > UNKNOWN:
         raise ArgumentError("classes", f"must be at most {UNKNOWN} with those of the ground", len(all_classes))
     check_request(ground.shape, all_classes, plans, rules)
@@ -81,6 +77,18 @@ def simulate_boxes(
         maps.append(editor.labels.copy())
         layouts.append(editor.boxes)
     return Series(tuple(scenes), tuple(events), tuple(missing), tuple(maps), all_classes, tuple(layouts))
+
+
+def classes_on(
+    ground_classes: Sequence[str], names: Sequence[str], rules: EventRules
+) -> tuple[tuple[str, ...], EventRules]:
+    """All classes of layouts on a ground, and the rules for them: `names` alone are objects, and become one another."""
+    classes = (*ground_classes, *(name for name in names if name not in ground_classes))
+    rules = rules.spelled(classes)
+    everywhere = tuple(name for name in ground_classes if name not in names)
+    objects = {name: (*rules.objects.get(name, everywhere), BACKGROUND) for name in names}
+    transitions = {name: rules.targets(name, names) for name in names}
+    return classes, replace(rules, objects=objects, transitions=transitions)
 
 
 class BoxEditor(MapEditor):
@@ -110,9 +118,6 @@ class BoxEditor(MapEditor):
 
     def _regions(self) -> list[Candidate]:
         return self._things(i for i in self._object_classes() if self._targets(i))
-
-    def _targets(self, index: int) -> dict[str, float]:
-        return self.rules.targets(self.classes[index], self.names)
 
     def _thing(self, number: int) -> Thing | None:
         box = self.boxes[number]

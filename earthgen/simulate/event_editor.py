@@ -154,8 +154,7 @@ class MapEditor:
 
     def _grounds(self, index: int) -> list[int]:
         """Classes on which objects of a class may lie."""
-        names = self.rules.objects.get(self.classes[index], ())
-        return [i for i, name in enumerate(self.classes) if name in names and i != index]
+        return [self.classes.index(name) for name in self.rules.grounds(self.classes[index], self.classes)]
 
     def _things(self, indices: Iterable[int]) -> list[Candidate]:
         """Objects of some classes, of a size that may be changed, untouched in this step."""

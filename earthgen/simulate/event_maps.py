@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,16 @@ from numpy.typing import NDArray
 from earthgen.errors import ArgumentError
 from earthgen.simulate.event_editor import MapEditor
 from earthgen.simulate.event_rules import EventRules
-from earthgen.simulate.events import MAX_DATES, Plan, Series, check_labels, check_plan, stream
+from earthgen.simulate.events import (
+    MAX_DATES,
+    Plan,
+    Series,
+    check_labels,
+    check_plan,
+    check_room,
+    kinds_of,
+    stream,
+)
 
 MAX_EVENTS = 65_535
 """Of a series: as many scenes as 16 bits tell apart."""
@@ -40,7 +48,7 @@ def simulate_maps(
     Raises:
         ArgumentError: unknown values or kinds, an image too small for an event, no class that takes part in a kind.
     """
-    rules = rules or EventRules()
+    rules = (rules or EventRules()).spelled(classes)
     check_labels(labels, classes)
     check_request(labels.shape, classes, plans, rules)
     editor = MapEditor(labels, classes, rules, np.zeros(labels.shape, np.uint16))
@@ -64,20 +72,26 @@ def draw_map(
     Raises:
         ArgumentError: as `simulate_maps`, and where every class is an object.
     """
-    rules = rules or EventRules()
+    rules = (rules or EventRules()).spelled(classes)
     random = stream(seed, MAX_DATES)
-    grounds = [i for i, name in enumerate(classes) if name not in rules.objects]
-    if not grounds:
-        raise ArgumentError("classes", "must hold one that is no object, for the ground", tuple(classes))
+    grounds = [classes.index(name) for name in grounds_of(classes, rules)]
     sigma = max(height, width) / 8
     noise = [random.standard_normal((height, width)) for _ in grounds]
     fields = [scipy.ndimage.gaussian_filter(field, sigma, mode="wrap") for field in noise]
     labels = np.array(grounds, np.uint8)[np.argmax(fields, axis=0)]
-    if len(grounds) == len(classes) or not objects:
+    if not objects or not rules.changing(classes, ["add"]):
         return labels
     series = simulate_maps(labels, classes, seed, [{"add": objects}], rules)
     assert series.maps is not None
     return series.maps[1]
+
+
+def grounds_of(classes: Sequence[str], rules: EventRules) -> list[str]:
+    """Classes that are no objects, so that a map can be drawn of them. Raises `ArgumentError` where there are none."""
+    grounds = [name for name in classes if name not in rules.spelled(classes).objects]
+    if not grounds:
+        raise ArgumentError("classes", "must hold one that is no object, for the ground", tuple(classes))
+    return grounds
 
 
 def check_request(shape: tuple[int, ...], classes: Sequence[str], plans: Sequence[Plan], rules: EventRules) -> None:
@@ -86,11 +100,8 @@ def check_request(shape: tuple[int, ...], classes: Sequence[str], plans: Sequenc
         raise ArgumentError("events", f"must be plans of 1 to {MAX_DATES - 1} steps", plans)
     for plan in plans:
         check_plan(plan)
-        rules.check(classes, [kind for kind, count in plan.items() if count] if isinstance(plan, Mapping) else ["any"])
+        rules.check(classes, kinds_of(plan))
     total = sum(sum(plan.values()) if isinstance(plan, Mapping) else plan for plan in plans)
     if total > MAX_EVENTS:
         raise ArgumentError("events", f"must be at most {MAX_EVENTS} in all", total)
-    side = math.ceil(2 * math.sqrt(rules.smallest))
-    if min(shape) < side or rules.smallest > rules.largest * math.prod(shape):
-        rule = f"must be at least {side} px a side, and large enough that {rules.largest:g} of it holds an object of"
-        raise ArgumentError("labels", f"{rule} {rules.smallest} px (`rules.smallest`)", shape)
+    check_room("labels", shape, rules.smallest, rules.largest)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from earthgen.conditions import check_number
 from earthgen.errors import ArgumentError
+from earthgen.labels.base import class_key
 
 _LAND = (
     "land", "ground", "bare land", "bareland", "bare soil", "low vegetation", "vegetation", "grass", "grassland",
@@ -74,11 +75,42 @@ class EventRules:
 
     def check(self, classes: Sequence[str], kinds: Sequence[str]) -> None:
         """Raise `ArgumentError` where no class of a map takes part in a kind of event that is asked for."""
-        if "transition" in kinds and not any(self.targets(name, classes) for name in classes):
-            rule = "must say what one of the map's classes may become, in words that the map has"
-            raise ArgumentError("rules.transitions", rule, tuple(classes))
-        if set(kinds) - {"transition", "any"} and not any(name in self.objects for name in classes):
-            raise ArgumentError("rules.objects", "must name one of the map's classes as an object", tuple(classes))
+        lies = "one of `rules.objects` and one that it may lie on"
+        turns = "one of `rules.transitions` and one that it may become"
+        for kind in kinds:
+            if not self.changing(classes, [kind]):
+                lacking = {"transition": turns, "any": f"{lies}, or {turns}"}.get(kind, lies)
+                of_kind = "" if kind == "any" else f" of the kind {kind}"
+                example = "rules: {objects: {hut: [meadow]}, transitions: {meadow: {hut: 1}}}"
+                rule = f"must hold, for events{of_kind}, {lacking} (a configuration says which, as in {example})"
+                raise ArgumentError("classes", rule, tuple(classes))
+
+    def changing(self, classes: Sequence[str], kinds: Sequence[str]) -> set[str]:
+        """Classes of a map that pixels may have before or after events of these kinds; "any" is all kinds."""
+        rules, found = self.spelled(classes), set[str]()
+        for name in classes:
+            targets = rules.targets(name, classes) if {"transition", "any"} & set(kinds) else ()
+            grounds = rules.grounds(name, classes) if set(kinds) - {"transition"} else ()
+            if targets or grounds:
+                found |= {name, *targets, *grounds}
+        return found
+
+    def spelled(self, classes: Sequence[str]) -> EventRules:
+        """These rules in a map's own words: case, "-", "_" and " " make no difference, as in `earthgen.labels.read`."""
+        words = {class_key(name): name for name in classes}
+
+        def own(name: str) -> str:
+            return name if name in classes else words.get(class_key(name), name)
+
+        return replace(
+            self,
+            objects={own(name): tuple(map(own, grounds)) for name, grounds in self.objects.items()},
+            transitions={own(name): {own(to): w for to, w in row.items()} for name, row in self.transitions.items()},
+        )
+
+    def grounds(self, name: str, classes: Sequence[str]) -> tuple[str, ...]:
+        """What an object of a class may lie on among the classes of a map; nothing where it is no object."""
+        return tuple(on for on in classes if on in self.objects.get(name, ()) and on != name)
 
     def targets(self, name: str, classes: Sequence[str]) -> dict[str, float]:
         """What a class may become among the classes of a map, with weights."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from earthgen.conditions import check_number, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.simulate.events import Event, Mask, Series, check_plan, count_missing, outline, stream
+from earthgen.simulate.events import Event, Mask, Series, check_plan, check_room, count_missing, outline, stream
 
 OBJECT = "object"
 """What the labels call a segment, of which nobody knows what it is."""
@@ -134,9 +134,9 @@ def simulate_segments(
     check_rgb("image", image)
     for count in counts:
         check_plan(count)
-    side = int(np.ceil(2 * smallest**0.5))
-    if not counts or min(image.shape[:2]) < side:
-        raise ArgumentError("image", f"must be at least {side} px a side for objects of {smallest} px", image.shape)
+    if not counts:
+        raise ArgumentError("counts", "must be at least one", counts)
+    check_room("image", image.shape[:2], smallest, largest)
     found = segment(image, smallest=smallest) if segments is None else segments
     if found.shape != image.shape[:2]:
         raise ArgumentError("segments", f"must have the image's size, {image.shape[:2]}", found.shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -245,6 +246,27 @@ def check_plan(plan: object) -> None:
             raise ArgumentError("events", f"must be of the kinds {', '.join(KINDS)}", kind)
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 0 <= count <= 10_000:
             raise ArgumentError("events", "must be whole numbers from 0 to 10000", count)
+
+
+def kinds_of(plan: Plan) -> list[str]:
+    """The kinds of event that a plan asks for, "any" where it leaves them open."""
+    counts: Mapping[str, int] = plan if isinstance(plan, Mapping) else {"any": plan}  # type: ignore[assignment]
+    return [kind for kind, count in counts.items() if count]
+
+
+def check_room(name: str, shape: tuple[int, ...], smallest: int, largest: float) -> None:
+    """Raise `ArgumentError` for an image, (height, width) in pixels, too small for an event.
+
+    Args:
+        name: Of the argument.
+        shape: Of the image.
+        smallest: Pixels of the smallest object.
+        largest: Largest share of the image that an event may change.
+    """
+    side = math.ceil(2 * math.sqrt(smallest))
+    if min(shape) < side or smallest > largest * math.prod(shape):
+        rule = f"must be at least {side} px a side, and large enough that {largest:g} of it holds an object of"
+        raise ArgumentError(name, f"{rule} {smallest} px (`rules.smallest`)", shape)
 
 
 def stream(seed: int, *path: int) -> np.random.RandomState:

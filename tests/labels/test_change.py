@@ -209,7 +209,9 @@ def test_wrong_labels_and_requests_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArgumentError, match=word):
             call()
-    assert export_changes([strange], tmp_path / "o", ["second"], second_classes={"igloo": "building"})
+    assert export_changes([strange], tmp_path / "o", ["second"], second_classes={"Igloo": "building"})
+    capitals = good[0].replace(classes=("Land", "BUILDING", "Water"))
+    assert export_changes([capitals], tmp_path / "capitals", ["second"])
     with pytest.raises(DataError, match="no pairs"):
         read_changes(tmp_path, "second")
     with pytest.raises(DataError, match="no folder"):

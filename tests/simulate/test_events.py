@@ -92,6 +92,30 @@ def test_more_than_fit_are_as_many_as_fit() -> None:
     assert free.missing[0] == {"add": 1}  # indeed none more
 
 
+def test_case_and_separators_of_class_names_make_no_difference() -> None:
+    words = ("Bare_Land", "BUILDING", "Road", "Low-Vegetation", "Water")
+    plain = ("bare land", "building", "road", "low vegetation", "water")
+    series, same = (simulate_maps(town(), names, 5, [dict.fromkeys(KINDS, 1), 3], RULES) for names in (words, plain))
+    assert (series.maps[2] == same.maps[2]).all() and series.changed().any()
+    assert {e.label for e in series.between(0, 2)} <= set(words)
+    assert (draw_map(96, 80, words, 4, RULES) == draw_map(96, 80, plain, 4, RULES)).all()
+    boxes = [Box("SHIP", 60, 20, 14, 6)]
+    ground = {"ground": np.where(town() == 1, 0, town()), "ground_classes": words}
+    at_sea = simulate_boxes(boxes, 72, 72, 0, [{"add": 2}], RULES, **ground)
+    assert {e.ground for e in at_sea.events[0]} == {"Water"}
+
+
+def test_no_event_asked_for_is_none_and_no_error() -> None:
+    series = simulate_maps(town(), ("a", "b", "c", "d", "e"), 0, [0, {"add": 0}])
+    assert not series.changed().any()
+
+
+def test_classes_that_events_may_change() -> None:
+    assert RULES.changing(CLASSES, ["add"]) == {"building", "land", "vegetation"}
+    assert RULES.changing(CLASSES, ["any"]) == {"building", "land", "vegetation", "water"}
+    assert RULES.changing(CLASSES, []) == RULES.changing(("road", "igloo"), ["any"]) == set()
+
+
 def test_what_has_no_object_is_said_to_lack_it() -> None:
     empty = np.zeros((40, 40), np.uint8)
     series = simulate_maps(empty, CLASSES, 1, [{"remove": 2, "add": 1}], RULES)
@@ -204,6 +228,12 @@ def test_layouts_and_their_maps_agree(seed: int, grounded: bool) -> None:
         (lambda: simulate_maps(town(), CLASSES, -1), "seed"),
         (lambda: simulate_maps(town(), ("a", "b", "c", "d", "e"), 0, [{"transition": 1}]), "transitions"),
         (lambda: simulate_maps(town(), ("a", "b", "c", "d", "e"), 0, [{"add": 1}]), "objects"),
+        (
+            lambda: simulate_maps(town(), ("a", "b", "c", "d", "e"), 0, [3]),
+            "classes.*rules: .*'a'",
+        ),
+        (lambda: simulate_maps(town(), ("water", "building", "a", "b", "c"), 0, [{"add": 1}]), "may lie on"),
+        (lambda: simulate_boxes([Box("road", 9, 9, 9, 9)], 72, 72, 0, [{"transition": 1}]), "transitions"),
         (lambda: EventRules(largest=0), "largest"),
         (lambda: EventRules(transitions={"a": {"a": 1}}), "another class"),
         (lambda: EventRules(transitions={"a": {"b": 0}}), "> 0"),
