@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
 
 from earthgen.data.base import Facts, Sample, Samples, mask_fractions
 from earthgen.data.captions import is_aerial
 from earthgen.errors import ArgumentError
-from earthgen.labels.base import LabelledImage, LabelledSet
-from earthgen.labels.pictures import read_mask, read_pixels
+from earthgen.labels.base import LabelledSet
+from earthgen.labels.pictures import centre, read_mask, read_pixels
 
 NAME = "own"
 """What samples give as their source."""
@@ -52,7 +51,7 @@ class LabelledSamples(Samples):
         image = self.images[index]
         pixels, _ = read_pixels(image.path)
         gsd = image.gsd or self.gsd
-        lat, lon = _centre(image)
+        lat, lon = centre(image.crs, image.transform, image.height, image.width) or (None, None)
         mask = read_mask(image)
         facts = Facts(
             label=image.label,
@@ -74,12 +73,3 @@ class LabelledSamples(Samples):
             mask_classes=self.mask_classes if mask is not None else (),
             boxes=None if image.shapes is None else tuple(shape.box for shape in image.shapes),
         )
-
-
-def _centre(image: LabelledImage) -> tuple[float | None, float | None]:
-    """Latitude and longitude of the middle of an image that has a place."""
-    if image.crs is None or image.transform is None:
-        return None, None
-    x, y = image.transform @ (image.width / 2, image.height / 2)
-    lon, lat = Transformer.from_crs(CRS.from_user_input(image.crs), "EPSG:4326", always_xy=True).transform(x, y)
-    return (float(lat), float(lon)) if np.isfinite([lat, lon]).all() else (None, None)

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 
 from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
+from earthgen.geo import wrap_longitude
 from earthgen.labels.base import LabelledImage
 from earthgen.output import png
 from earthgen.output.geotiff import quiet_without_place
@@ -62,11 +63,25 @@ def read_header(path: Path) -> Header:
 def _gsd(crs: str, transform: Affine, height: int, width: int) -> float | None:
     """Ground distance of two neighbours at the centre, metres; None where the projection does not reach."""
     middle = (width / 2, height / 2)
-    steps = [transform @ (middle[0] - 0.5, middle[1]), transform @ (middle[0] + 0.5, middle[1])]
-    x, y = zip(*steps, strict=True)
-    lon, lat = Transformer.from_crs(CRS.from_user_input(crs), "EPSG:4326", always_xy=True).transform(x, y)
+    lon, lat = _degrees(crs, [transform @ (middle[0] + step, middle[1]) for step in (-0.5, 0.5)])
     distance = Geod(ellps="WGS84").inv(lon[0], lat[0], lon[1], lat[1])[2]
     return float(distance) if math.isfinite(distance) and distance > 0 else None
+
+
+def centre(crs: str | None, transform: Affine | None, height: int, width: int) -> tuple[float, float] | None:
+    """Latitude and longitude of a picture's middle, degrees, WGS 84, to 1e-6; None where it has no place."""
+    if crs is None or transform is None:
+        return None
+    (lon,), (lat,) = _degrees(crs, [transform @ (width / 2, height / 2)])
+    # Rounded, as the last digits of projections differ between machines.
+    return (round(lat, 6), round(wrap_longitude(lon), 6)) if math.isfinite(lon) and abs(lat) <= 90 else None
+
+
+def _degrees(crs: str, points: list[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Longitudes and latitudes of points (x, y), WGS 84; infinite where the projection does not reach."""
+    x, y = zip(*points, strict=True)
+    lon, lat = Transformer.from_crs(CRS.from_user_input(crs), "EPSG:4326", always_xy=True).transform(x, y)
+    return lon, lat
 
 
 def read_pixels(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
