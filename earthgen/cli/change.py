@@ -9,7 +9,7 @@ import typer
 
 from earthgen.cli.options import ConfigFile, Device, Json, ModelName, Output, Seed, Size, Steps
 from earthgen.cli.options import formats as formats_option
-from earthgen.cli.world import HOW, WHAT, option
+from earthgen.cli.world import HOW, WHAT, WHERE, option
 
 _FORMATS = "levir-cd, levir-cd-split, second, change-geotiff, change-captions, change-coco"
 _KINDS = "add, remove, move, grow, shrink, transition"
@@ -62,6 +62,10 @@ def change(
     model: ModelName = None,
     device: Device = None,
     formats: Annotated[list[str] | None, formats_option(_FORMATS)] = None,
+    second_classes: Annotated[
+        list[str] | None,
+        option("--second-class", panel=WHERE, metavar="NAME=CLASS", text="What a class is in SECOND. Repeat it."),
+    ] = None,
     output: Output = Path("changes"),
     json: Json = False,
 ) -> None:
@@ -107,6 +111,7 @@ def change(
         "steps": steps,
         "model": model,
         "formats": formats,
+        "second_classes": None if second_classes is None else _words("second_classes", second_classes),
     }
     record |= {name: value for name, value in given.items() if value is not None}
 
@@ -137,6 +142,16 @@ def _numbers(name: str, text: str) -> Any:
     except ValueError:
         pass
     raise ArgumentError(name, "must be a number, or NAME=NUMBER pairs", text)
+
+
+def _words(name: str, texts: list[str]) -> dict[str, str]:
+    """`hut=building`, each."""
+    from earthgen.errors import ArgumentError
+
+    pairs = [[word.strip() for word in text.split("=")] for text in texts]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ArgumentError(name, "must be NAME=CLASS, each", texts)
+    return dict(pairs)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -63,7 +63,8 @@ def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None
     if sources.images:
         made_with["source_sha256"] = digest(sources)
     with store.locked():
-        there = read_yaml(store.resolved) if store.resolved.exists() else {}
+        # A run that failed before its first series has left nothing that another configuration could spoil.
+        there = read_yaml(store.resolved) if any(store.source.glob("*/series.json")) else {}
         today = dt.datetime.now(dt.timezone.utc).date()
         config = replace(config, made_with=made_with, created=config.created or there.get("created") or today)
         if there:
@@ -163,7 +164,8 @@ class _Maker:
             backwards = bool(random.random_sample() < share)
         start, days = config.start, config.interval
         dates = None if start is None else [start + dt.timedelta(days * k) for k in range(config.dates)]
-        conditions = Conditions(text=config.prompt, gsd=config.gsd or first.gsd, lat=config.lat, lon=config.lon)
+        lat, lon = (config.lat, config.lon) if config.lat is not None else first.place or (None, None)
+        conditions = Conditions(text=config.prompt, gsd=config.gsd or first.gsd, lat=lat, lon=lon)
         nuisances = [config.nuisance if k or config.nuisance_first else Nuisance() for k in range(config.dates)]
         out = self.pipe(
             series,
@@ -190,7 +192,8 @@ class _Maker:
             if plain:
                 Image.fromarray(picture).save(path)  # an observation, which is not marked as synthetic
             else:
-                write_png(path, picture, self._provenance(seed, asked))
+                dated = {} if dates is None else {"date": dates[number].isoformat()}
+                write_png(path, picture, self._provenance(seed, asked | dated))
         pair = ChangePair(
             name, draft, draft, *config.size, bands_of(series), crs=first.crs, transform=first.transform,
             classes=series.classes,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earthgen.conditions import Conditions, check_number
-from earthgen.dataset.checks import day, names, section, whole
+from earthgen.dataset.checks import day, mapping, names, section, whole
 from earthgen.dataset.config import size_of, splits_of
 from earthgen.errors import ArgumentError
 from earthgen.labels.change import FORMATS
+from earthgen.labels.change_formats import second_names
+from earthgen.simulate.event_maps import check_request, grounds_of
 from earthgen.simulate.event_rules import EventRules
-from earthgen.simulate.events import Plan, check_plan
+from earthgen.simulate.events import Plan, check_plan, check_room, kinds_of
 from earthgen.simulate.nuisance import Nuisance
 from earthgen.weights import BUNDLED
 
@@ -58,6 +60,7 @@ class ChangeConfig:
     prompt: str | None = None
     gsd: float | None = None
     lat: float | None = None
+    """With `lon`, the place of all images; None takes that of each source image, where it says."""
     lon: float | None = None
     formats: tuple[str, ...] = ("levir-cd", "levir-cd-split", "change-geotiff", "change-captions", "change-coco")
     second_classes: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +113,23 @@ class ChangeConfig:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, day(name, getattr(self, name)))
         Conditions(text=self.prompt, gsd=self.gsd, lat=self.lat, lon=self.lon)
+        mapping("second_classes", self.second_classes)
+        check_room("size", self.size, self.rules.smallest, self.rules.largest)
+        if self.labelled and self.labels is None:
+            self.check_classes(self.classes, self.rules)
+            if self.masks is None:
+                grounds_of(self.classes, self.rules)
+
+    def check_classes(self, classes: Sequence[str], rules: EventRules) -> None:
+        """Raise `ArgumentError` unless the events can happen to these classes, and the formats know them."""
+        check_request(self.size, classes, self.plans, rules)
+        if "second" in self.formats:
+            second_names(sorted(rules.changing(classes, kinds_of(self.events))), self.second_classes)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The events from each date to the next."""
+        return [self.events] * (self.dates - 1)
 
     @property
     def labelled(self) -> bool:

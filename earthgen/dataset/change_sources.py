@@ -15,8 +15,8 @@ from earthgen.conditions import Box
 from earthgen.dataset.change_config import ChangeConfig
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import LabelledImage, LabelledSet
-from earthgen.labels.pictures import SUFFIXES, read_header, read_mask, read_pixels
-from earthgen.simulate.event_boxes import simulate_boxes
+from earthgen.labels.pictures import SUFFIXES, centre, check_indices, read_header, read_mask, read_pixels
+from earthgen.simulate.event_boxes import BACKGROUND, classes_on, simulate_boxes
 from earthgen.simulate.event_maps import draw_map, simulate_maps
 from earthgen.simulate.event_segments import simulate_segments
 from earthgen.simulate.events import Series
@@ -34,19 +34,23 @@ class First:
     gsd: float | None = None
     crs: str | None = None
     transform: Affine | None = None
+    place: tuple[float, float] | None = None
+    """Latitude and longitude of the middle, degrees, WGS 84."""
     boxes: tuple[Box, ...] | None = None
     """In pixels, those that lie in the image at least in part."""
+    box_classes: tuple[str, ...] = ()
+    """Of all the boxes of the data set: what may appear in this image too."""
     mask: NDArray[np.uint8] | None = None
     """Indices into `mask_classes`, 255 where unknown; the ground where there are boxes."""
     mask_classes: tuple[str, ...] = ()
 
     def series(self, config: ChangeConfig, seed: int) -> Series:
         """Change events on what is known: boxes, or the mask, or segments of the image, which vanish."""
-        plans, rules = [config.events] * (config.dates - 1), config.rules
+        plans, rules = config.plans, config.rules
         if self.boxes is not None:
             return simulate_boxes(
                 self.boxes, *config.size, seed, plans, rules,
-                classes=config.classes, ground=self.mask, ground_classes=self.mask_classes,
+                classes=self.box_classes, ground=self.mask, ground_classes=self.mask_classes,
             )  # fmt: skip
         if self.mask is not None:
             return simulate_maps(self.mask, self.mask_classes, seed, plans, rules)
@@ -59,7 +63,8 @@ def read_sources(config: ChangeConfig) -> LabelledSet:
     """The images that a configuration names, by name, with what is known of them; none where it names none.
 
     Raises:
-        ArgumentError: The labels name no format, or no image's objects.
+        ArgumentError: The labels name no format, or no image's objects; an image is smaller than the windows, a mask
+            names no class, or nothing can happen to the classes.
         DataError: There are no images, or a mask is missing, or a file cannot be read.
     """
     if config.labels is not None:
@@ -67,7 +72,9 @@ def read_sources(config: ChangeConfig) -> LabelledSet:
         images = [image for image in found.images if image.shapes is not None]
         if not images:
             raise ArgumentError("labels", "must hold images whose objects are known", config.labels)
-        return replace(found, images=images)
+        for ground in {_ground_classes(image, found) for image in images}:
+            config.check_classes(*classes_on(ground or (BACKGROUND,), found.classes, config.rules))
+        return _checked(replace(found, images=images), config)
     if config.source is None:
         return LabelledSet([])
     paths = _pictures(config.source)
@@ -75,21 +82,17 @@ def read_sources(config: ChangeConfig) -> LabelledSet:
     lacking = sorted(set(paths) - set(masks))
     if masks and lacking:
         raise DataError(f"{config.masks} holds no mask for {', '.join(lacking[:5])}")
-    return LabelledSet([_image(path, masks.get(stem)) for stem, path in paths.items()], (), config.classes)
+    found = LabelledSet([_image(path, masks.get(stem)) for stem, path in paths.items()], (), config.classes)
+    return _checked(found, config)
 
 
 def first_of(sources: LabelledSet, index: int, config: ChangeConfig, random: RandomState, seed: int) -> First:
-    """The first date of series `index`: a random window of a source, or a map drawn from nothing.
-
-    Raises `ArgumentError` where the source is smaller than the window.
-    """
+    """The first date of series `index`: a random window of a source, or a map drawn from nothing."""
     height, width = config.size
     if not sources.images:
         drawn = draw_map(height, width, config.classes, seed, config.rules)
         return First(str(index), mask=drawn, mask_classes=config.classes)
     image = sources.images[index % len(sources)]
-    if image.height < height or image.width < width:
-        raise ArgumentError("size", f"must be at most that of {image.path}, {image.width}x{image.height}", config.size)
     top, left = random.randint(image.height - height + 1), random.randint(image.width - width + 1)
     window = slice(top, top + height), slice(left, left + width)
     pixels, mask = read_pixels(image.path)[0], read_mask(image)
@@ -97,16 +100,36 @@ def first_of(sources: LabelledSet, index: int, config: ChangeConfig, random: Ran
     if image.shapes is not None:
         moved = (replace(s.box, cx=s.box.cx - left, cy=s.box.cy - top) for s in image.shapes)
         boxes = tuple(box for box in moved if box.overlaps(height, width))
+    transform = None if image.transform is None else image.transform @ Affine.translation(left, top)
     return First(
         image.path.name,
         np.ascontiguousarray(pixels[window]),
         image.gsd,
         image.crs,
-        None if image.transform is None else image.transform @ Affine.translation(left, top),
+        transform,
+        centre(image.crs, transform, height, width),
         boxes,
+        sources.classes,
         None if mask is None else np.ascontiguousarray(mask[window]),
-        sources.mask_classes,
+        _ground_classes(image, sources),
     )
+
+
+def _ground_classes(image: LabelledImage, sources: LabelledSet) -> tuple[str, ...]:
+    return () if image.mask is None else sources.mask_classes
+
+
+def _checked(sources: LabelledSet, config: ChangeConfig) -> LabelledSet:
+    """The sources, once each is found to serve: a fault would else be met when many series are made."""
+    height, width = config.size
+    for image in sources.images:
+        if image.height < height or image.width < width:
+            rule = f"must be at most that of {image.path}, {image.width}x{image.height}"
+            raise ArgumentError("size", rule, f"{width}x{height}")
+        mask = read_mask(image)
+        if mask is not None:
+            check_indices(mask, sources.mask_classes, str(image.mask if isinstance(image.mask, Path) else image.path))
+    return sources
 
 
 def _pictures(folder: str) -> dict[str, Path]:

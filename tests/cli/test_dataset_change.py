@@ -13,11 +13,13 @@ import rasterio
 import yaml
 from affine import Affine
 from PIL import Image
+from pyproj import Transformer
 
 from earthgen.conditions import Box
 from earthgen.labels import export
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
 from earthgen.labels.change import read_changes
+from earthgen.output.provenance import Provenance
 
 Run = Any
 
@@ -73,6 +75,11 @@ def test_masks_to_pairs_and_on_where_it_was_stopped(
     report = json.loads(result.stdout)
     assert (report["series_made"], report["pairs"]) == (2, 2) and 0 < report["changed"] < 0.5
     pairs = read_changes(out / "change-geotiff", "change-geotiff")
+    place = Provenance.from_tags(Image.open(out / "source/s0-000000/t1.png").info).conditions
+    assert place["date"] == "2020-12-31"
+    middle = pairs[0].transform @ (32, 32)
+    there = Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True).transform(place["lon"], place["lat"])
+    assert there == pytest.approx(middle, abs=0.2)  # metres
     assert len(pairs) == 2 and all(p.crs == "EPSG:32632" and p.bands()[0].any() for p in pairs)
     record = json.loads((out / "source/s0-000000/series.json").read_text())
     assert record["dates"] == ["2020-01-01", "2020-12-31"] and set(record["nuisances"][1]) == {"haze"}
@@ -144,6 +151,13 @@ def test_series_from_nothing(run: Run, tiny_model: Path, tmp_path: Path) -> None
         (["--class", "land", "--dates", 1], "dates"),
         (["--masks", "m", "--class", "land"], "source"),
         (["--source", "nowhere"], "no images"),
+        (["--class", "Igloo", "--class", "Snow"], "`classes` must hold"),
+        (["--class", "land"], "`classes` must hold"),
+        (["--class", "building", "--class", "house", "--events", "transition=1"], "rules.transitions"),
+        (["--class", "building", "--class", "tree"], "for the ground"),
+        (["--class", "land", "--class", "vehicle", "-f", "second"], "{'vehicle': None}"),
+        (["--class", "land", "--class", "building", "--second-class", "building"], "NAME=CLASS"),
+        (["--class", "land", "--class", "building", "--size", 20], "`size` must be at least"),
     ],
 )
 def test_wrong_requests_are_refused_before_any_work(
@@ -153,6 +167,57 @@ def test_wrong_requests_are_refused_before_any_work(
     assert result.exit_code in (1, 2) and word in result.stderr and not (tmp_path / "out").exists()
 
 
-def test_images_smaller_than_asked_are_refused(run: Run, tiny_model: Path, tmp_path: Path, images: Path) -> None:
-    result = run(*options(tiny_model, tmp_path / "out", "--source", images, "--size", 100, "-f", "levir-cd"))
-    assert result.exit_code == 2 and "72x80" in result.stderr
+def test_what_is_wrong_with_sources_is_found_before_any_work_and_leaves_nothing(
+    run: Run, tiny_model: Path, tmp_path: Path, masks: Path, images: Path
+) -> None:
+    out, good = tmp_path / "out", Image.open(masks / "b.png")
+    asked = options(
+        tiny_model, out, "--source", images, "--masks", masks, "--class", "Land", "--class", "Building", "-n", 2,
+        "--events", "add=1", "-f", "levir-cd",
+    )  # fmt: skip
+    beyond = np.array(good)
+    beyond[79, 71] = 7
+    for wrong, word in ((good.resize((72, 79)), "shape (79, 72)"), (Image.fromarray(beyond), "[7]")):
+        wrong.save(masks / "b.png")
+        result = run(*asked)
+        assert result.exit_code in (1, 2) and not out.exists()
+        assert word in result.stderr and str(masks / "b.png") in result.stderr
+    good.save(masks / "b.png")
+    Image.new("RGB", (72, 60)).save(images / "c.png")
+    Image.new("L", (72, 60)).save(masks / "c.png")
+    small = run(*asked)
+    assert small.exit_code == 2 and "72x60" in small.stderr and "c.png" in small.stderr and not out.exists()
+    (images / "c.png").unlink()
+    result = run(*asked, "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["changed"] > 0, result.output
+
+
+def test_a_run_that_failed_before_its_first_series_leaves_the_folder_free(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    out = tmp_path / "out"
+    whole = (images / "a.tif").read_bytes()
+    (images / "a.tif").write_bytes(whole[:9000])  # its header is sound
+    asked = options(tiny_model, out, "--source", images, "-n", 1, "-f", "levir-cd")
+    assert run(*asked).exit_code == 1 and (out / "resolved.yaml").exists()
+    (images / "a.tif").write_bytes(whole)
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+
+
+def test_classes_of_boxes_are_checked_against_the_events_and_formats(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    shapes = (Shape(Box("igloo", 34, 38, 16, 18)),)
+    found = [LabelledImage(n, images / f"{n}.tif", 80, 72, shapes=s) for n, s in (("a", shapes), ("b", ()))]
+    export(LabelledSet(found, ("igloo",)), tmp_path / "labelled", ("coco",))
+    out = tmp_path / "out"
+    asked = options(tiny_model, out, "--labels", tmp_path / "labelled/coco", "-n", 2, "-f", "second")
+    for more, word in ((("--events", "transition=1"), "rules.transitions"), (("--events", "add=1"), "igloo")):
+        result = run(*asked, *more)
+        assert result.exit_code == 2 and word in result.stderr and not out.exists()
+    # The second image has no box, and yet the classes of all.
+    result = run(*asked, "--events", "add=1", "--second-class", "igloo=building", "-f", "change-geotiff")
+    assert result.exit_code == 0, result.output
+    pairs = read_changes(out / "change-geotiff", "change-geotiff")
+    assert [p.classes for p in pairs] == [("background", "igloo")] * 2 and all(p.bands()[0].any() for p in pairs)
