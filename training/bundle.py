@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unet = EarthUNet.from_pretrained(args.unet, torch_dtype=torch.bfloat16)
     refiner = EarthUNet.from_pretrained(args.refiner, torch_dtype=torch.bfloat16) if args.refiner else None
     vae = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16)
-    scheduler = DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5
-    )
+    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5)
     pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, refiner)
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)
     shutil.rmtree(partial, ignore_errors=True)

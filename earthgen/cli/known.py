@@ -75,5 +75,5 @@ def read_known(path: Path, mask_path: Path | None, bands: tuple[int, ...] | None
     if t is not None and picture.crs is not None and not (t.a > 0 and t.e < 0 and t.b == t.d == 0):
         warnings.warn(f"the georeference of {path.name} is not taken over, as it is not north-up", stacklevel=2)
         return Known(image, keep, None, None, None, None)
-    where = (picture.crs, t) if picture.crs is not None and t is not None else (None, None)
-    return Known(image, keep, *where, picture.place, picture.gsd)
+    crs = None if t is None else picture.crs
+    return Known(image, keep, crs, None if crs is None else t, picture.place, picture.gsd)
