@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from earthgen.conditions import MAX_SIDE, UNKNOWN, Box, Conditions, Guidance, check_number, check_rgb
 from earthgen.errors import ArgumentError
+from earthgen.labels.base import class_key
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.simulate.events import Series, check_dates, stream
 from earthgen.simulate.margins import MARGIN, feathered, mixed
@@ -250,8 +251,8 @@ class _Maker:
         series = self.series
         if series.maps is None:
             return None
-        tall = {b.label for layout in series.boxes or () for b in layout} | {"building", "house", "tree"}
-        indices = [i for i, name in enumerate(series.classes) if name in tall]
+        tall = {"building", "house", "tree", *(class_key(b.label) for layout in series.boxes or () for b in layout)}
+        indices = [i for i, name in enumerate(series.classes) if class_key(name) in tall]
         return np.isin(series.maps[number], indices) if indices else None
 
     def _conditions(self, number: int, window: Window) -> Conditions:

@@ -36,7 +36,7 @@ Array = NDArray[Any]
 CACHE_VARIABLE = "EARTHGEN_CACHE"
 """Names the folder of all that earthgen may delete and make again, here as for the judges of `earthgen.metrics`."""
 DEFAULT_MAX_BYTES = 4 << 30
-DEFAULT_MEMORY_BYTES = 64 << 20
+DEFAULT_MEMORY_BYTES = 16 << 20
 
 _MAGIC = b"EGTILE1\n"
 _DIGEST_SIZE = 16
