@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -54,6 +55,11 @@ SHARES: dict[int, tuple[float, dict[str, float]]] = {
 """For each bucket: its share of the steps, and the share of each set in it."""
 OWN_SHARE = 0.3
 """Of a set that is not among these."""
+LINES = re.compile(r"\b(river|stream|waterway|highway|motorway|freeway|main road)\b")
+"""In captions, of what is known by a line. Their shape is learned last: after 1.8 million images two in three of
+EuroSAT's rivers and roads could be told, and nearly all of the other classes."""
+LINES_SEEN = 3
+"""How many times as often as the other images of their set they are seen."""
 
 
 class Bucket:
@@ -72,7 +78,13 @@ class Bucket:
         self.meta, self.text_of, self.layout_of = (np.asarray(array(n)) for n in ("meta", "text_of", "layout_of"))
         self.labelled, self.lengths = np.asarray(array("labelled")), np.asarray(array("lengths"))
         sources = np.array(index["sources"])
-        self.rows = {str(name): np.flatnonzero(sources == name) for name in np.unique(sources)}
+        lines = np.array([LINES.search(text) is not None for text in index["texts"]])[self.text_of]
+        self.rows = {str(name): _rows(sources == name, lines) for name in np.unique(sources)}
+
+
+def _rows(of_set: NDArray[np.bool_], lines: NDArray[np.bool_]) -> NDArray[np.integer]:
+    """Numbers of a set's records, each as often as it is seen beside the others."""
+    return np.flatnonzero(of_set).repeat(np.where(lines[of_set], LINES_SEEN, 1))
 
 
 def random_region(rng: np.random.Generator, side: int) -> NDArray[np.float32]:

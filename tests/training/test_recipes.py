@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_each_condition_is_dropped_about_as_often_as_it_says(latent_cache: Path)
         kept = (1 - drop) * (1 - denoiser.DROP_ALL)
         assert float(present[CONDITION_NAMES.index(name)]) == pytest.approx(kept, abs=0.06), name
     assert not present[CONDITION_NAMES.index("date")] and not present[CONDITION_NAMES.index("boxes")]
+
+
+def test_rivers_and_roads_are_seen_more_often(latent_cache: Path) -> None:
+    bucket = denoiser.LatentBatches(latent_cache, 256).buckets[64]
+    texts = json.loads((latent_cache / "64" / "index.json").read_text())["texts"]
+    rows, seen = np.unique(bucket.rows["eurosat"], return_counts=True)
+    assert rows.tolist() == list(range(42))
+    for row, times in zip(rows, seen, strict=True):
+        text = texts[bucket.text_of[row]]
+        assert times == (denoiser.LINES_SEEN if re.search("river|stream|waterway|highway|motorway|road", text) else 1)
+    assert set(seen) == {1, denoiser.LINES_SEEN}
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(
