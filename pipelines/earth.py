@@ -29,6 +29,7 @@ from earthgen.conditions import (
     check_rgb,
 )
 from earthgen.errors import ArgumentError
+from earthgen.layout import CLASS_DIM, paint_boxes
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
@@ -41,6 +42,8 @@ from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 BASE_SIDE = 64
 """Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
 large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
+SMALL = 16
+"""Pixels: a box with a shorter side in the coarser image has colours of its own when that is refined."""
 
 
 @dataclass
@@ -62,6 +65,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     _callback_tensor_inputs: ClassVar = ["latents"]
     _led: Tensor | None = None
     """Where the colours of the latents come out, if that is known."""
+    _free: Tensor | None = None
+    """The part of each latent (batch, 1, h, w) for which it is not: of what is too small in the coarser image."""
     _num_timesteps = 0
 
     def __init__(
@@ -168,7 +173,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
         if self._led is not None:
-            v[:, :3] = (latents[:, :3] - self._led) / sigma
+            led = (latents[:, :3] - self._led) / sigma
+            v[:, :3] = led if self._free is None else led + self._free * (v[:, :3] - led)
         return v
 
     def _colours(self, coarse: np.ndarray, height: int, width: int) -> Tensor:
@@ -177,6 +183,17 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
         means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
         return self.vae.encode_colours(means)
+
+    def _small(self, conditions: Sequence[Conditions], height: int, width: int) -> Tensor | None:
+        """The part of each latent that boxes cover which are small in the coarser image; None where no box is."""
+        rows, columns = self.latents_shape(1, height, width)[2:]
+        covered = np.zeros((len(conditions), 1, rows, columns), np.float32)
+        side = self.vae.spatial_factor
+        for cover, c in zip(covered, conditions, strict=True):
+            boxes = [b for b in c.boxes or () if min(b.width, b.height) < COARSE_FACTOR * SMALL]
+            vectors = dict.fromkeys((b.label for b in boxes), np.zeros(CLASS_DIM, np.float32))
+            cover[0] = paint_boxes(boxes, vectors, rows * side, columns * side)[0]
+        return torch.from_numpy(covered).to(self._execution_device) if covered.any() else None
 
     @property
     def num_timesteps(self) -> int:
@@ -299,6 +316,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             for asked, size, count in zip(stages, sizes, counts, strict=True):
                 if coarse is not None:
                     self._led, weights = self._colours(coarse, *size), weights.of_refinement()
+                    self._free = self._small(asked, *size)
                     told = {"coarse_degradation": LEAST_TOLD}
                     rounded = np.rint(coarse).astype(np.uint8)
                     asked = [c.replace(coarse=image, **told) for c, image in zip(asked, rounded, strict=True)]
@@ -308,7 +326,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
                 if size != sizes[-1]:
                     coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
         finally:
-            self._led = led
+            self._led, self._free = led, None
         images: Any = x if output_type == "latent" else self._decoded(x, wanted, height, width, output_type)
         self.maybe_free_model_hooks()
         return EarthPipelineOutput(images=images) if return_dict else (images,)  # type: ignore[return-value]

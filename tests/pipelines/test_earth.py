@@ -20,6 +20,7 @@ from diffusers.callbacks import PipelineCallback
 
 from earthgen import Box, Conditions
 from earthgen.conditions import LEAST_TOLD
+from earthgen.models.inputs import conditioning_of
 from earthgen.tiling import LATENT_TILE
 from earthgen.training.distillation import student_of
 
@@ -411,3 +412,26 @@ def test_what_is_known_is_known_in_every_stage(pipe: Any) -> None:
     keep[:40] = True
     result = pipe("a river", height=70, width=66, base_side=16, known=known, known_mask=keep, num_inference_steps=2)
     assert np.array_equal(np.asarray(result.images[0])[:40], known[:40])
+
+
+def test_what_is_small_in_the_coarser_image_has_colours_of_its_own(pipe: Any) -> None:
+    small, large = Box("ship", 40, 40, 80, 16), Box("field", 100, 40, 70, 64)
+    free = pipe._small([Conditions(boxes=(small, large)), Conditions()], 80, 160)
+    assert free.shape == (2, 1, 20, 40)
+    assert free[0, 0, 8:12, :20].all() and free.sum() == 4 * 20  # 4 by 20 latents
+    assert pipe._small([Conditions(boxes=(large,))], 80, 160) is None
+
+    x, given = (
+        torch.randn(1, 4, 8, 8),
+        conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer),
+    )
+    told = [(1.0, given)]
+    own = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
+    try:
+        pipe._led, pipe._free = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+        pipe._free[..., :4] = 1
+        both = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
+    finally:
+        pipe._led = pipe._free = None
+    assert torch.allclose(both[..., :4], own[..., :4])
+    assert torch.allclose(both[:, :3, :, 4:], x[:, :3, :, 4:] / 0.5) and torch.equal(both[:, 3:], own[:, 3:])
