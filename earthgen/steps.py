@@ -42,6 +42,17 @@ def denoiser_of(pipe: Any, refined: bool, steps: int) -> Any:
     return refiner
 
 
+FEW_NOISE = 0.975
+"""Deviation of the noise that a network of few steps starts from. What it takes wrong of the noise lies over its images
+as grain, more with each level that is made from the last: at 1 the finest octave of EuroSAT restored from 40 and 160 m,
+a step each, had 1.36 and 2.17 times the power of real images, at 0.975 0.98 and 1.18, at 0.95 0.72 and 0.60."""
+
+
+def noise_of(network: Any) -> float:
+    """Deviation of the noise that a network starts from."""
+    return FEW_NOISE if network.few_step else 1.0
+
+
 def order_of(network: Any) -> int:
     """Of the solver (`earthgen.world.canvas.Canvas`) for a network's steps: no line continues mean velocities."""
     return 1 if network.few_step else 2

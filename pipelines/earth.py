@@ -36,7 +36,7 @@ from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
-from earthgen.steps import denoiser_of, scheduler_of, usual_steps
+from earthgen.steps import denoiser_of, noise_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 BASE_SIDE = 64
@@ -362,6 +362,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         else:
             noise = latents.to(device, torch.float32)
+        noise = noise_of(unet) * noise
         x = noise if start is None else (1 - levels[0]) * start.to(device) + levels[0] * noise
         if self._interrupt and self._led is not None:  # what is left out is not made up
             return F.pad(self._led, (0, 0, 0, 0, 0, x.shape[1] - self._led.shape[1]))

@@ -21,6 +21,7 @@ from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models import Conditioning, EarthAutoencoder
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import enlarged, filled, known_latents, unit_vectors
+from earthgen.steps import noise_of
 from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
 from earthgen.world.known import MARGIN, KnownImagery
@@ -152,7 +153,7 @@ class Stage:
         rule = Exact(request.tile, request.halo, self._grid, steps_at_once=len(sampling.sigmas) - 1, rim=rim)
 
         def noise(rows: range, columns: range) -> Tensor:
-            return noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
+            return noise_of(self._unet) * noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
 
         self._noise = noise
         self._knows = request.known.knows(level)

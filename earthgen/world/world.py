@@ -67,7 +67,7 @@ DEFAULT_TILE = CELL
 """Latents."""
 _LATENT_BYTES = 2**24
 """Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
-_FORMAT = 5
+_FORMAT = 6
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 

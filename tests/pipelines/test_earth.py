@@ -21,6 +21,7 @@ from diffusers.callbacks import PipelineCallback
 from earthgen import Box, Conditions
 from earthgen.conditions import LEAST_TOLD
 from earthgen.models.inputs import conditioning_of
+from earthgen.steps import FEW_NOISE
 from earthgen.tiling import LATENT_TILE
 from earthgen.training.distillation import student_of
 
@@ -159,7 +160,7 @@ def test_no_line_continues_mean_velocities(pipe: Any, monkeypatch: pytest.Monkey
     pipe.unet, pipe.scheduler = student_of(pipe.unet, 4.0), scheduler
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     result = pipe(latents=noise, height=32, width=32, num_inference_steps=3, output_type="latent").images
-    assert torch.allclose(result, s * noise, rtol=2e-3)
+    assert torch.allclose(result, s * FEW_NOISE * noise, rtol=2e-3)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS[1:], ids=lambda s: type(s).__name__)
@@ -421,11 +422,8 @@ def test_what_is_small_in_the_coarser_image_has_colours_of_its_own(pipe: Any) ->
     assert free[0, 0, 8:12, :20].all() and free.sum() == 4 * 20  # 4 by 20 latents
     assert pipe._small([Conditions(boxes=(large,))], 80, 160) is None
 
-    x, given = (
-        torch.randn(1, 4, 8, 8),
-        conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer),
-    )
-    told = [(1.0, given)]
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    told = [(1.0, conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer))]
     own = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
     try:
         pipe._led, pipe._free = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
@@ -433,5 +431,5 @@ def test_what_is_small_in_the_coarser_image_has_colours_of_its_own(pipe: Any) ->
         both = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
     finally:
         pipe._led = pipe._free = None
-    assert torch.allclose(both[..., :4], own[..., :4])
-    assert torch.allclose(both[:, :3, :, 4:], x[:, :3, :, 4:] / 0.5) and torch.equal(both[:, 3:], own[:, 3:])
+    assert torch.allclose(both[..., :4], own[..., :4], atol=1e-5)
+    assert torch.allclose(both[:, :3, :, 4:], x[:, :3, :, 4:] / 0.5, atol=1e-5) and torch.equal(both[:, 3:], own[:, 3:])
