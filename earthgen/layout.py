@@ -57,6 +57,12 @@ def paint_mask(mask: NDArray[np.uint8], vectors: Array) -> Array:
     return field
 
 
+def covered(boxes: Sequence[Box], height: int, width: int) -> Array:
+    """The part of each cell that boxes cover, 0 to 1, (rows, columns)."""
+    no_class = np.zeros(CLASS_DIM, np.float32)
+    return paint_boxes(boxes, {box.label: no_class for box in boxes}, height, width)[0]
+
+
 def paint_boxes(boxes: Sequence[Box], vectors: Mapping[str, Array], height: int, width: int) -> Array:
     """Boxes in pixels of a (height, width) image → (37, rows, columns). Small boxes lie on top of large ones."""
     rows, columns = math.ceil(height / CELL), math.ceil(width / CELL)

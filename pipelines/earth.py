@@ -29,7 +29,7 @@ from earthgen.conditions import (
     check_rgb,
 )
 from earthgen.errors import ArgumentError
-from earthgen.layout import CLASS_DIM, paint_boxes
+from earthgen.layout import covered
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
@@ -186,14 +186,10 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _small(self, conditions: Sequence[Conditions], height: int, width: int) -> Tensor | None:
         """The part of each latent that boxes cover which are small in the coarser image; None where no box is."""
-        rows, columns = self.latents_shape(1, height, width)[2:]
-        covered = np.zeros((len(conditions), 1, rows, columns), np.float32)
-        side = self.vae.spatial_factor
-        for cover, c in zip(covered, conditions, strict=True):
-            boxes = [b for b in c.boxes or () if min(b.width, b.height) < COARSE_FACTOR * SMALL]
-            vectors = dict.fromkeys((b.label for b in boxes), np.zeros(CLASS_DIM, np.float32))
-            cover[0] = paint_boxes(boxes, vectors, rows * side, columns * side)[0]
-        return torch.from_numpy(covered).to(self._execution_device) if covered.any() else None
+        size = padded_size(height, width, self.grid)
+        small = [[b for b in c.boxes or () if min(b.width, b.height) < COARSE_FACTOR * SMALL] for c in conditions]
+        parts = np.stack([covered(boxes, *size)[None] for boxes in small])
+        return torch.from_numpy(parts).to(self._execution_device) if parts.any() else None
 
     @property
     def num_timesteps(self) -> int:
