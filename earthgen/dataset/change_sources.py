@@ -65,7 +65,7 @@ def read_sources(config: ChangeConfig) -> LabelledSet:
     Raises:
         ArgumentError: The labels name no format, or no image's objects; an image is smaller than the windows, a mask
             names no class, or nothing can happen to the classes.
-        DataError: There are no images, or a mask is missing, or a file cannot be read.
+        DataError: There are no images, or a mask is missing, or a file cannot be read, its pixels included.
     """
     if config.labels is not None:
         found = labels.read(config.labels, classes=config.classes or None)
@@ -129,6 +129,8 @@ def _checked(sources: LabelledSet, config: ChangeConfig) -> LabelledSet:
         mask = read_mask(image)
         if mask is not None:
             check_indices(mask, sources.mask_classes, str(image.mask if isinstance(image.mask, Path) else image.path))
+    for image in sources.images[: config.count]:
+        read_pixels(image.path)  # a header is sound even where the file is cut short
     return sources
 
 

@@ -29,6 +29,8 @@ RASTERS = (".tif", ".tiff")
 SUFFIXES = (".png", ".jpg", ".jpeg", *RASTERS, ".bmp", ".webp")
 _JPEG_QUALITY = 95
 _MAX_JPEG_COMMENT = 65_533
+_UNREADABLE = (OSError, SyntaxError, RasterioError, Image.DecompressionBombError)
+"""What Pillow, to which some broken PNGs are errors of syntax, and rasterio raise for files that are damaged."""
 
 
 class Header(NamedTuple):
@@ -52,7 +54,7 @@ def read_header(path: Path) -> Header:
                 return Header(picture.height, picture.width, None, None, None)
         with quiet_without_place(), rasterio.open(path) as dataset:
             height, width, crs, transform = dataset.height, dataset.width, dataset.crs, dataset.transform
-    except (OSError, RasterioError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error
     if crs is None:
         return Header(height, width, None, None, None)
@@ -93,15 +95,21 @@ def read_pixels(path: Path) -> tuple[NDArray[np.uint8], dict[str, str]]:
     try:
         if path.suffix.lower() not in RASTERS:
             with Image.open(path) as picture:
-                return np.array(picture.convert("RGB")), png.read_tags(path)
-        with quiet_without_place(), rasterio.open(path) as dataset:
-            bands = dataset.read([1, 2, 3] if dataset.count >= 3 else [1, 1, 1])
-            tags = {k: v for k, v in dataset.tags().items() if k in (MARK_TAG, SOURCE_TYPE_TAG, PROVENANCE_TAG)}
-    except (OSError, RasterioError, Image.DecompressionBombError) as error:
+                pixels, tags = np.array(picture if _deep(picture) else picture.convert("RGB")), png.read_tags(path)
+        else:
+            with quiet_without_place(), rasterio.open(path) as dataset:
+                pixels = np.moveaxis(dataset.read([1, 2, 3] if dataset.count >= 3 else [1, 1, 1]), 0, 2)
+                tags = {k: v for k, v in dataset.tags().items() if k in (MARK_TAG, SOURCE_TYPE_TAG, PROVENANCE_TAG)}
+    except _UNREADABLE as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error
-    if bands.dtype != np.uint8:
-        raise DataError(f"{path} holds {bands.dtype}, but pictures of labelled sets have 8 bits: scale them first")
-    return np.ascontiguousarray(np.moveaxis(bands, 0, 2)), tags
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{path} holds {pixels.dtype}, but pictures of labelled sets have 8 bits: scale them first")
+    return np.ascontiguousarray(pixels), tags
+
+
+def _deep(picture: Image.Image) -> bool:
+    """Whether a pixel has more than 8 bits, which Pillow would cut off, not scale."""
+    return picture.mode[0] in "IF"
 
 
 def encoded(pixels: NDArray[np.uint8], tags: dict[str, str], suffix: str) -> bytes:
@@ -143,8 +151,9 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
             array = bands[0] if len(bands) == 1 else np.moveaxis(bands, 0, 2)
         else:
             with Image.open(path) as picture:
-                array = np.array(picture if picture.mode in ("P", "L", "1") else picture.convert("RGB"))
-    except (OSError, RasterioError, Image.DecompressionBombError) as error:
+                as_it_is = picture.mode in ("P", "L", "1") or _deep(picture)
+                array = np.array(picture if as_it_is else picture.convert("RGB"))
+    except _UNREADABLE as error:
         raise DataError(f"cannot read the mask {path}: {error}") from error
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)

@@ -16,6 +16,7 @@ from PIL import Image
 from pyproj import Transformer
 
 from earthgen.conditions import Box
+from earthgen.errors import DataError
 from earthgen.labels import export
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
 from earthgen.labels.change import read_changes
@@ -192,16 +193,31 @@ def test_what_is_wrong_with_sources_is_found_before_any_work_and_leaves_nothing(
     assert result.exit_code == 0 and json.loads(result.stdout)["changed"] > 0, result.output
 
 
-def test_a_run_that_failed_before_its_first_series_leaves_the_folder_free(
-    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+@pytest.mark.parametrize("suffix", [".tif", ".png"])  # read by rasterio and by Pillow
+@pytest.mark.parametrize("harm", ["cut short", "empty", "of 16 bits"])
+def test_pixels_that_cannot_be_read_are_found_before_any_work(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path, harm: str, suffix: str
 ) -> None:
+    path = images / f"c{suffix}"
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 72, 3), np.uint8)
+    Image.fromarray(pixels if harm != "of 16 bits" else np.full((80, 72), 40_000, np.uint16)).save(path)
+    path.write_bytes(path.read_bytes()[: {"empty": 0, "cut short": 9_000}.get(harm)])  # a header that is sound
+    result = run(*options(tiny_model, tmp_path / "out", "--source", images, "-n", 3, "-f", "levir-cd"))
+    assert result.exit_code == 1 and str(path) in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_run_that_failed_before_its_first_series_leaves_the_folder_free(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise DataError("no luck")
+
     out = tmp_path / "out"
-    whole = (images / "a.tif").read_bytes()
-    (images / "a.tif").write_bytes(whole[:9000])  # its header is sound
     asked = options(tiny_model, out, "--source", images, "-n", 1, "-f", "levir-cd")
-    assert run(*asked).exit_code == 1 and (out / "resolved.yaml").exists()
-    (images / "a.tif").write_bytes(whole)
-    result = run(*asked)
+    with monkeypatch.context() as patch:
+        patch.setattr("earthgen.dataset.change._Maker.make", fails)
+        assert run(*asked).exit_code == 1 and (out / "resolved.yaml").exists()
+    result = run(*asked, "--seed", 1)  # another configuration
     assert result.exit_code == 0, result.output
 
 

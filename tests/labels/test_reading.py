@@ -14,6 +14,7 @@ from PIL import Image
 
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels import LabelledImage, LabelledSet, LabelWarning, Shape, export, read, read_mask
+from earthgen.labels.pictures import read_indices, read_pixels
 
 Picture = Callable[..., Path]
 SIZE = {"height": 48, "width": 64}
@@ -467,6 +468,23 @@ def test_pictures_that_are_none(coco: Callable[..., Path]) -> None:
     (folder / "images" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cannot read the picture .*a\.png"):
         read(folder)
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"IDAT", b"\xff\xff\xff\xff")])
+def test_pixels_that_are_damaged(tmp_path: Path, picture: Picture, harm: Callable[[bytes], bytes]) -> None:
+    path = picture(tmp_path / "a.png")
+    path.write_bytes(harm(path.read_bytes()))
+    for reads, what in ((read_pixels, "picture"), (read_indices, "mask")):
+        with pytest.raises(DataError, match=rf"cannot read the {what} .*a\.png"):
+            reads(path)
+
+
+def test_more_than_8_bits_are_not_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
+    for reads in (read_pixels, read_indices):
+        with pytest.raises(DataError, match=r"a\.png holds uint16.* 8 bits"):
+            reads(path)
 
 
 def test_pictures_may_be_large(coco: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
