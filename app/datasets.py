@@ -29,7 +29,7 @@ from earthgen.weights import BUNDLED
 
 Task = Literal["detection", "segmentation", "classification", "captions"]
 Format = Literal[
-    "coco", "yolo", "yolo-obb", "dota", "voc", "masks", "imagefolder", "classification", "torchgeo", "stac"
+    "coco", "yolo", "yolo-obb", "yolo-seg", "dota", "voc", "masks", "imagefolder", "classification", "torchgeo", "stac"
 ]
 Metres = Annotated[float, Field(ge=GSD_RANGE[0], le=GSD_RANGE[1])]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +45,8 @@ class DatasetRequest(WorkRequest):
     task: Task = "detection"
     classes: Annotated[tuple[Class, ...], Field(max_length=64)] = ()
     background: Annotated[
-        Class | None, Field(description="Of the classes, in segmentation, the one on which the others are painted.")
+        Class | None,
+        Field(description="In segmentation, the class of the ground, which images show; without, it is any ground."),
     ] = None
     prompts: Annotated[
         tuple[Prompt, ...], Field(max_length=50, description="Sentences, of which each image gets one.")
@@ -53,7 +54,7 @@ class DatasetRequest(WorkRequest):
     count: Annotated[int, Field(ge=1, le=100_000, description="Images.")] = 16
     width: Side = 256
     height: Side = 256
-    formats: Annotated[tuple[Format, ...], Field(max_length=10, description="None for those of the task.")] = ()
+    formats: Annotated[tuple[Format, ...], Field(max_length=11, description="None for those of the task.")] = ()
     gsd: Annotated[tuple[Metres, Metres] | None, Field(description="Metres a pixel, low and high.")] = None
     region: Annotated[
         tuple[Degrees, Degrees, Degrees, Degrees] | None, Field(description="West, south, east, north.")

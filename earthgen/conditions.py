@@ -121,6 +121,10 @@ class Polygon:
             raise ArgumentError("polygon.points", "must enclose an area and not cross themselves", points)
         object.__setattr__(self, "points", points)
 
+    def corners(self) -> NDArray[np.float64]:
+        """The corners, (n, 2) as (x, y)."""
+        return np.array(self.points)
+
     def overlaps(self, height: int, width: int) -> bool:
         """Whether any of the area lies in an image of this size."""
         return bool(shapely.Polygon(self.points).intersects(shapely.box(0, 0, width, height)))

@@ -55,7 +55,7 @@ def dataset(engine: Engine, started: gr.Textbox) -> None:
                 value=None,
                 allow_custom_value=True,
                 label="Of masks: the class of the ground",
-                info="One of the above",
+                info="Images show it. None: any ground",
             )
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)

@@ -32,8 +32,10 @@ Without labels of your own, by rules:
 Canvases of 4,096 pixels, cut into tiles of 512:
   earthgen dataset detection --class ship --size 4096 --tile 512 -n 4 -o sea""",
     "segmentation": """\
-Masks like those of your own:
-  earthgen dataset segmentation --real my/masks -n 500 -o synthetic""",
+Masks like those of your own, or of objects with your own outlines (COCO, YOLO, DOTA, GeoJSON):
+  earthgen dataset segmentation --real my/masks -n 500 -o synthetic
+Without labels of your own, by rules:
+  earthgen dataset segmentation --class building --background grass --gsd 0.3-0.6 -o synthetic""",
     "classification": """\
 A hundred images each of three classes:
   earthgen dataset classification --class forest --class river --class beach -n 300""",
@@ -48,7 +50,7 @@ splits. Options go before it. What results is written as resolved.yaml, and --co
 set again, byte for byte.
 
 Stopped or killed, the same command goes on where it was. Workers change nothing but the time."""
-_FORMATS = "coco, yolo, yolo-obb, dota, voc, masks, imagefolder, classification, torchgeo, stac"
+_FORMATS = "coco, yolo, yolo-obb, yolo-seg, dota, voc, masks, imagefolder, classification, torchgeo, stac"
 
 
 def _command(task: str) -> Callable[..., None]:
@@ -70,6 +72,16 @@ def _command(task: str) -> Callable[..., None]:
         real: Annotated[
             Path | None,
             option("--real", panel=WHAT, metavar="PATH", text="Your labelled images, to learn from."),
+        ] = None,
+        background: Annotated[
+            str | None,
+            option(
+                "--background",
+                panel=WHAT,
+                metavar="NAME",
+                text="In segmentation, class of the ground where no masks of yours tell it; images show it. Default: "
+                'any ground, whose class is then "background".',
+            ),
         ] = None,
         size: Size = None,
         tile: Annotated[
@@ -124,6 +136,7 @@ def _command(task: str) -> Callable[..., None]:
         record |= {name: value for name, value in given.items() if value is not None}
         _into(record, "tiles", size=tile, overlap=overlap)
         _into(record, "conditions", gsd=None if gsd is None else _range("gsd", gsd))
+        _into(record, "layout", background=background)
         _into(record, "filter", judge=None if judge is None else str(judge), enabled=False if no_filter else None)
         asked = Config.from_dict(record)
 

@@ -31,6 +31,8 @@ DEFAULT_FORMATS = {
 }
 DEFAULT_RULE = ClassRule(density=150.0, length=(14.0, 48.0), gap=2.0)
 """Of a class without labels to learn from and without a rule: some ten objects on 256 × 256 px."""
+BACKGROUND = "background"
+"""Class of the ground in masks, where it has none that says what it is."""
 _WITHOUT_EFFECT = ("count", "formats", "real", "model")
 """Settings in which the runs that share a folder may differ. What is behind `real` and `model` is told by digests."""
 
@@ -69,9 +71,12 @@ class Layouts:
     rules: Mapping[str, ClassRule] = field(default_factory=dict)
     """By class, see `earthgen.simulate.ClassRule`; classes without one follow `DEFAULT_RULE`."""
     background: str | None = None
-    """Class of the ground on which the other classes' objects are painted, in segmentation without `real` labels."""
+    """Class of the ground on which objects are painted, in segmentation without `real` masks. Images are told of it, so
+    "grass" makes them green; but of `BACKGROUND`, the default, nothing is said, and the ground is what it may be."""
     masks: bool = True
     """Whether images are told of a mask that objects stand on, where masks were learned; always in segmentation."""
+    outlines: bool = True
+    """Whether objects have outlines after those of the `real` labels that have one, or else boxes alone."""
     perturb: float = 0.0
     """Share of the layouts that are windows of real ones, their objects moved, turned, resized."""
     strength: float = 0.5
@@ -83,8 +88,11 @@ class Layouts:
             for name, rule in checks.mapping("layout.rules", self.rules).items()
         }
         object.__setattr__(self, "rules", rules)
-        if not isinstance(self.masks, bool):
-            raise ArgumentError("layout.masks", "must be true or false", self.masks)
+        if self.background is not None and not (isinstance(self.background, str) and self.background.strip()):
+            raise ArgumentError("layout.background", "must be the name of a class", self.background)
+        for name in ("masks", "outlines"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"layout.{name}", "must be true or false", getattr(self, name))
         for name in ("perturb", "strength"):
             check_number(f"layout.{name}", getattr(self, name), "must be from 0 to 1", 0, 1)
 
@@ -210,17 +218,23 @@ class Config:
         if self.layout.perturb and (self.real is None or self.task != "detection"):
             rule = "must be 0 but for detection with `real` labels to take windows of"
             raise ArgumentError("layout.perturb", rule, self.layout.perturb)
-        ground = self.layout.background
-        if self.real is not None:
-            if ground is not None:
-                raise ArgumentError("layout.background", "must be absent where there are `real` labels", ground)
-        elif not self.classes and not (self.task == "captions" and self.prompts):
+        if self.real is None and not self.classes and not (self.task == "captions" and self.prompts):
             raise ArgumentError("classes", "must name what is shown, or `real` labels that do be given", ())
-        elif self.task == "segmentation" and (ground not in self.classes or len(self.classes) < 2):
-            rule = "must be one of two classes or more where there are no `real` masks to learn from"
-            raise ArgumentError("layout.background", rule, ground)
-        elif self.task != "segmentation" and ground is not None:
-            raise ArgumentError("layout.background", "must be absent but for segmentation", ground)
+        if self.task != "segmentation" and self.layout.background is not None:
+            raise ArgumentError("layout.background", "must be absent but for segmentation", self.layout.background)
+        if self.task == "segmentation" and self.classes and not self.objects:
+            raise ArgumentError("classes", "must name more than `layout.background`", self.classes)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The classes without that of the ground."""
+        return tuple(name for name in self.classes if name != self.layout.background)
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """Of masks whose ground is `layout.background`, which comes first unless `classes` has a place for it."""
+        ground = self.layout.background
+        return self.classes if ground is None or ground in self.classes else (ground, *self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration in YAML's own types; `from_dict` is its inverse."""

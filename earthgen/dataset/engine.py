@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from earthgen import __version__, labels, weights
 from earthgen.conditions import Box
 from earthgen.dataset import checks, real, summary, workers
-from earthgen.dataset.config import Config
+from earthgen.dataset.config import BACKGROUND, Config
 from earthgen.dataset.maker import Maker, Outcome
 from earthgen.dataset.store import Record, Store, check_same, sha256
 from earthgen.errors import ArgumentError, DataError
@@ -147,6 +148,8 @@ def resolve(config: Config, labelled: LabelledSet | None, there: Config | None =
     if config.filter.judge is not None:
         made_with["filter_sha256"] = _folder_digest(Path(config.filter.judge))
     formats = config.formats or (there.formats if there is not None else ())
+    if config.task == "segmentation":
+        config = _grounded(config, labelled)
     classes = real.classes(config, labelled)
     _check_formats(config, formats, classes, labelled)
     changes: dict[str, Any] = {
@@ -160,6 +163,16 @@ def resolve(config: Config, labelled: LabelledSet | None, there: Config | None =
         changes["created"] = config.created or there.created
     changes = {name: value for name, value in changes.items() if value or name == "made_with"}
     return config.resolved(**changes)
+
+
+def _grounded(config: Config, labelled: LabelledSet | None) -> Config:
+    """With a class of the ground, unless masks tell all classes."""
+    ground = config.layout.background
+    if labelled is not None and any(image.mask is not None for image in labelled.images):
+        if ground is not None:
+            raise ArgumentError("layout.background", "must be absent where `real` labels have masks", ground)
+        return config
+    return replace(config, layout=replace(config.layout, background=ground or BACKGROUND))
 
 
 def _check_formats(
@@ -200,7 +213,7 @@ def labelled_set(config: Config, store: Store, records: dict[int, Record]) -> La
     if len(found) > 1:
         raise DataError(f"the masks of {store.manifest} name different classes: {sorted(found)}")
     names = {shape["label"] for r in records.values() for p in r["pictures"] for shape in p["shapes"] or ()}
-    classes = (*config.classes, *sorted(names - set(config.classes))) if detects or names else ()
+    classes = (*config.objects, *sorted(names - set(config.classes))) if detects or names else ()
     return LabelledSet(images, classes, next(iter(found), ()))
 
 
@@ -213,7 +226,7 @@ def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
         if masks_alone:
             _put(store, store.masks, real.CarvedMasks.fit(seen))
         else:
-            LayoutGenerator.fit(seen).save(store.layouts)
+            LayoutGenerator.fit(seen, config.layout.outlines).save(store.layouts)
     # Of captions, the labels say nothing that they could be held against.
     if (
         config.filter.enabled

@@ -4,8 +4,9 @@ Each score has a threshold that a stated share of held-out real images or more p
 labels: a generated image has to be as clear as most real ones are. Scores:
 
     class         probability of the class asked for, where the text names one
-    objects       probability of the class asked for, averaged over each object's box, then over the objects
-    false_alarm   probability of any object, averaged over the pixels farther than `MARGIN` from all boxes
+    objects       probability of the class asked for, averaged over each object's box, or its outline where that is
+                  known, then over the objects
+    false_alarm   probability of any object, averaged over the pixels farther than `MARGIN` from all objects
     mask          probability of the class asked for, averaged over each class's pixels, then over the classes
 """
 
@@ -20,20 +21,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
-from earthgen.conditions import Box, Conditions
+from earthgen.conditions import Box, Conditions, Polygon
 from earthgen.data.captions import CLASS_WORDS
 from earthgen.dataset.filter_evaluator import Evaluator, EvaluatorConfig
 from earthgen.dataset.verify_data import Pictures, box_map, corners, mask_of, resized
 from earthgen.errors import ArgumentError, WeightsError
-from earthgen.labels.base import LabelledImage, LabelledSet
+from earthgen.labels.base import LabelledImage, LabelledSet, Shape
+from earthgen.labels.shapes import as_polygon
 from earthgen.metrics.classifier import Classifier
 from earthgen.metrics.network import FitConfig
 from earthgen.output.atomic import write_text
 
 MARGIN = 4
-"""Pixels around a box where neither object nor background is expected."""
+"""Pixels around an object where neither object nor background is expected."""
 NAMED = 3
 """Objects that a reason names."""
 
@@ -53,7 +56,10 @@ class Filter(Protocol):
     """What judges images against what was asked of them."""
 
     def judge(self, images: Sequence[NDArray[np.uint8]], conditions: Sequence[Conditions]) -> list[Verdict]:
-        """One verdict for each image (height, width, 3), uint8 RGB; an image's does not depend on the others."""
+        """One verdict for each image (height, width, 3), uint8 RGB; an image's does not depend on the others.
+
+        Objects are `boxes` and `polygons`, each one of them: what has an outline is judged by this alone.
+        """
         ...
 
 
@@ -188,12 +194,14 @@ class AgreementFilter:
         if self.evaluator is not None and (asked.boxes is not None or asked.mask is not None):
             seen = self.evaluator.see(image)
             if seen.objects is not None and asked.boxes is not None:
-                agreements = object_agreements(seen.objects, asked.boxes, self.evaluator.classes)
+                objects: list[Box | Polygon] = [*asked.boxes, *(asked.polygons or ())]
+                agreements = object_agreements(seen.objects, objects, self.evaluator.classes)
                 if agreements:
                     scores["objects"] = float(np.mean([a for _, a in agreements]))
                     least = sorted(agreements, key=lambda pair: pair[1])[:NAMED]
-                    weakest = ", ".join(f"{b.label} at ({b.cx:.0f}, {b.cy:.0f}) {a:.2f}" for b, a in least)
-                if (alarm := false_alarm(seen.objects, asked.boxes)) is not None:
+                    places = [(one.label, *one.corners().mean(0), a) for one, a in least]
+                    weakest = ", ".join(f"{label} at ({x:.0f}, {y:.0f}) {a:.2f}" for label, x, y, a in places)
+                if (alarm := false_alarm(seen.objects, objects)) is not None:
                     scores["false_alarm"] = alarm
             if seen.mask is not None and asked.mask is not None:
                 agreement = mask_agreement(seen.mask, asked.mask, asked.mask_classes, self.evaluator.mask_classes)
@@ -243,29 +251,35 @@ _REASONS = {
 
 
 def object_agreements(
-    seen: NDArray[np.float32], boxes: Sequence[Box], classes: Sequence[str]
-) -> list[tuple[Box, float]]:
-    """Each box of a known class that covers a pixel, with the mean probability of its class there, 0 to 1.
+    seen: NDArray[np.float32], objects: Sequence[Box | Polygon], classes: Sequence[str]
+) -> list[tuple[Box | Polygon, float]]:
+    """Each object of a known class that covers a pixel, with the mean probability of its class there, 0 to 1.
 
     Args:
         seen: (1 + classes, height, width), the first that of no object.
-        boxes: In pixels of the image.
+        objects: In pixels of the image.
         classes: Of `seen`; case, spaces, hyphens and underscores of names make no difference.
     """
     numbers = {_key(name): k + 1 for k, name in enumerate(classes)}
     found = []
-    for box in boxes:
-        inside = box_map([box], *seen.shape[1:])
-        if _key(box.label) in numbers and inside.any():
-            found.append((box, float(seen[numbers[_key(box.label)]][inside].mean())))
+    for one in objects:
+        inside = box_map([one], *seen.shape[1:])
+        if _key(one.label) in numbers and inside.any():
+            found.append((one, float(seen[numbers[_key(one.label)]][inside].mean())))
     return found
 
 
-def false_alarm(seen: NDArray[np.float32], boxes: Sequence[Box]) -> float | None:
-    """Mean probability of any object over the pixels away from all boxes, 0 to 1; None where boxes leave none."""
-    grown = [replace(box, width=box.width + 2 * MARGIN, height=box.height + 2 * MARGIN) for box in boxes]
-    empty = ~box_map(grown, *seen.shape[1:])
+def false_alarm(seen: NDArray[np.float32], objects: Sequence[Box | Polygon]) -> float | None:
+    """Mean probability of any object over the pixels away from all that are asked; None where these leave none."""
+    empty = ~box_map(map(_grown, objects), *seen.shape[1:])
     return float(1 - seen[0][empty].mean()) if empty.any() else None
+
+
+def _grown(one: Box | Polygon) -> Box | Polygon:
+    if isinstance(one, Box):
+        return replace(one, width=one.width + 2 * MARGIN, height=one.height + 2 * MARGIN)
+    around = shapely.Polygon(one.points).buffer(MARGIN, join_style="mitre")
+    return Polygon(one.label, tuple(around.exterior.coords[:-1]))
 
 
 def mask_agreement(
@@ -349,12 +363,21 @@ def _parts(
         for left, top in corners(image.height, image.width, size):
             part = slice(top, top + size), slice(left, left + size)
             height, width = pixels[part].shape[:2]
-            boxes = [replace(s.box, cx=s.box.cx - left, cy=s.box.cy - top) for s in image.shapes or ()]
+            objects = [_at(shape, left, top) for shape in image.shapes or ()]
+            objects = [one for one in objects if one.overlaps(height, width)]
+            boxes = tuple(one for one in objects if isinstance(one, Box))
             yield (
                 pixels[part],
                 Conditions(
-                    boxes=None if image.shapes is None else tuple(b for b in boxes if b.overlaps(height, width)),
+                    boxes=None if image.shapes is None else boxes,
+                    polygons=tuple(one for one in objects if isinstance(one, Polygon)),
                     mask=None if mask is None else mask[part],
                     mask_classes=() if mask is None else tuple(mask_classes),
                 ),
             )
+
+
+def _at(shape: Shape, left: int, top: int) -> Box | Polygon:
+    """An object in pixels of a window: its outline where it has one."""
+    moved = replace(shape, polygon=None if shape.polygon is None else shape.polygon - (left, top))
+    return as_polygon(moved) or replace(shape.box, cx=shape.box.cx - left, cy=shape.box.cy - top)

@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from rasterio import warp
 
 from earthgen import __version__, weights
-from earthgen.conditions import Conditions, Guidance
+from earthgen.conditions import UNKNOWN, Conditions, Guidance
 from earthgen.dataset import rows
 from earthgen.dataset.canvas import Part, Window, clip, cut, windows
-from earthgen.dataset.config import DEFAULT_RULE, Config
+from earthgen.dataset.config import BACKGROUND, DEFAULT_RULE, Config
 from earthgen.dataset.filter import Filter, Verdict
 from earthgen.dataset.real import CarvedMasks, write_mask
 from earthgen.dataset.store import Record, Store
-from earthgen.labels.base import Shape
+from earthgen.labels.shapes import as_polygon
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
-from earthgen.simulate.layouts import Layout, LayoutGenerator
+from earthgen.simulate.layout_drawn import Layout
+from earthgen.simulate.layouts import LayoutGenerator
 
 KEPT = Verdict(True, {})
 
@@ -120,10 +121,10 @@ class Maker:
             return self.layouts.sample(rng, height, width)
         if rng.random() < self.config.layout.perturb:
             return self.layouts.perturb(rng, height, width, self.config.layout.strength)
-        background = self.config.layout.background
-        if background is not None:
-            ground = np.full((height, width), self.config.classes.index(background), np.uint8)
-            return self.layouts.sample(rng, height, width, mask=ground, mask_classes=self.config.classes)
+        ground = self.config.layout.background
+        if ground is not None:
+            layout = self.layouts.sample(rng, height, width)
+            return layout.on_ground(self.config.mask_classes, None if ground == BACKGROUND else ground)
         learned = any(scene.mask is not None for scene in self.layouts.scenes)
         with_mask = self.config.task == "segmentation" or (learned and self.config.layout.masks)
         return self.layouts.sample(rng, height, width, with_mask=with_mask)
@@ -154,7 +155,7 @@ class Maker:
         self, row: rows.Row, layout: Layout | None, asked: Conditions, scene: Scene, origin: dict[str, int]
     ) -> list[Record]:
         """The image, or each of its tiles, with its labels and its verdict, written."""
-        shapes = [] if layout is None else [Shape(box) for box in layout.boxes]
+        shapes = [] if layout is None else layout.shapes()
         parts = [clip(shapes, scene.height, scene.width, self.config.min_visible)]
         tiles: list[Window | None] = [None]
         if self.config.tiles is not None:
@@ -164,7 +165,8 @@ class Maker:
         candidates = [self._candidate(asked, scene, w, p) for w, p in zip(tiles, parts, strict=True)]
         with self._timed("filter"):
             verdicts = [KEPT] * len(tiles) if self.filter is None else [
-                self.filter.judge([c.image], [a])[0] for c, a in candidates  # alone, as they were made
+                self.filter.judge([c.image], [judged(a, p)])[0]  # alone, as they were made
+                for (c, a), p in zip(candidates, parts, strict=True)
             ]  # fmt: skip
         pictures = []
         with self._timed("write"):
@@ -199,17 +201,28 @@ class Maker:
     def _candidate(
         self, asked: Conditions, scene: Scene, window: Window | None, parts: Sequence[Part]
     ) -> tuple[Scene, Conditions]:
-        """The image, or a tile of it, and what was asked there: its boxes are those that have a label."""
-        boxes = None if asked.boxes is None else tuple(part.shape.box for part in parts)
+        """The image, or a tile of it, and its labels as conditions: what was asked there, as far as it is labelled."""
+        told = asked
+        if asked.boxes is not None:
+            told = told.replace(boxes=tuple(part.shape.box for part in parts))
+        if asked.polygons is not None:
+            told = told.replace(polygons=tuple(p for part in parts if (p := as_polygon(part.shape)) is not None))
         if window is None:
-            return scene, asked.replace(boxes=boxes)
-        part = None if asked.mask is None else asked.mask[window.slices]
-        told = asked.replace(boxes=boxes, mask=part)
+            return scene, self._labelled(told)
+        if asked.mask is not None:
+            told = told.replace(mask=asked.mask[window.slices])
         record = {**told.to_dict(), "window": dataclasses.asdict(window)}
         provenance = dataclasses.replace(scene.provenance, conditions=record)
         transform = None if scene.transform is None else scene.transform @ Affine.translation(window.x, window.y)
         image = np.ascontiguousarray(scene.image[window.slices])
-        return Scene(image, scene.crs, transform, scene.gsd, provenance), told
+        return Scene(image, scene.crs, transform, scene.gsd, provenance), self._labelled(told)
+
+    def _labelled(self, told: Conditions) -> Conditions:
+        """With the class of a ground of which images are told nothing."""
+        if told.mask is None or self.config.layout.background != BACKGROUND:
+            return told
+        ground = told.mask_classes.index(BACKGROUND)
+        return told.replace(mask=np.where(told.mask == UNKNOWN, np.uint8(ground), told.mask))
 
     def _write(self, name: str, scene: Scene, told: Conditions, kept: bool) -> Record:
         if not kept and not self.config.filter.keep_rejected:
@@ -240,11 +253,14 @@ def layouts_of(config: Config, store: Store) -> LayoutGenerator | CarvedMasks | 
         return LayoutGenerator.load(store.layouts)
     if store.masks.exists():
         return CarvedMasks.load(store.masks)
-    objects = [name for name in config.classes if name != config.layout.background]
-    rules = {name: config.layout.rules.get(name, DEFAULT_RULE) for name in objects}
-    if config.layout.background is not None:
-        rules = {name: dataclasses.replace(rule, own=name) for name, rule in rules.items()}
-    return LayoutGenerator.from_rules(rules)
+    return LayoutGenerator.from_rules({name: config.layout.rules.get(name, DEFAULT_RULE) for name in config.objects})
+
+
+def judged(told: Conditions, parts: Sequence[Part]) -> Conditions:
+    """What a filter judges: an object that has an outline by this alone."""
+    if told.polygons is None or told.boxes is None:
+        return told
+    return told.replace(boxes=tuple(part.shape.box for part in parts if part.shape.polygon is None))
 
 
 def filter_of(config: Config, store: Store) -> Filter | None:

@@ -12,7 +12,7 @@ import numpy as np
 from earthgen.conditions import Conditions
 from earthgen.data.base import mask_fractions
 from earthgen.data.captions import by_number, is_aerial, listed
-from earthgen.dataset.config import ANY, Config
+from earthgen.dataset.config import ANY, BACKGROUND, Config
 from earthgen.geo import wrap_longitude
 from earthgen.labels.base import Split
 from earthgen.simulate.layouts import Layout
@@ -93,8 +93,14 @@ def conditions(config: Config, row: Row, layout: Layout | None, number: int) -> 
     )
     if layout is None:
         return asked
-    boxes = layout.boxes if layout.boxes or config.task == "detection" else None
-    return asked.replace(boxes=boxes, mask=layout.mask, mask_classes=layout.mask_classes)
+    # Of a ground that nothing is said of, it is said that there is no other object on it.
+    whole = config.task == "detection" or config.layout.background == BACKGROUND
+    return asked.replace(
+        boxes=layout.boxes if layout.boxes or whole else None,
+        polygons=layout.polygons() or None,
+        mask=layout.mask,
+        mask_classes=layout.mask_classes,
+    )
 
 
 def _sequence(config: Config, *key: int) -> np.random.SeedSequence:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.features import rasterize
 
-from earthgen.conditions import Box
+from earthgen.conditions import Box, Polygon
 from earthgen.errors import DataError
 from earthgen.labels.base import LabelledImage
 from earthgen.labels.pictures import check_indices, read_mask, read_pixels
@@ -99,8 +99,8 @@ def class_map(image: LabelledImage, classes: Sequence[str]) -> Pixels:
     return _painted([(s.outline(), number[s.label]) for s in shapes if s.label in number], image.height, image.width)
 
 
-def box_map(boxes: Iterable[Box], height: int, width: int) -> NDArray[np.bool_]:
-    """Where boxes lie, (height, width)."""
+def box_map(boxes: Iterable[Box | Polygon], height: int, width: int) -> NDArray[np.bool_]:
+    """Where boxes and polygons lie, (height, width)."""
     return _painted([(box.corners(), 1) for box in boxes], height, width).astype(bool)
 
 

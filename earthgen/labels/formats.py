@@ -31,6 +31,7 @@ _ALL = {
     "coco": _Format("coco", "COCO: images/<split>/ and annotations/instances_<split>.json, boxes and outlines"),
     "yolo": _Format("yolo", "YOLO detect: images/, labels/ and data.yaml, horizontal boxes", "write_boxes"),
     "yolo-obb": _Format("yolo", "YOLO-OBB: the same with the four corners of rotated boxes", "write_corners"),
+    "yolo-seg": _Format("yolo", "YOLO segment: the same with outlines", "write_outlines"),
     "dota": _Format(
         "dota", "DOTA, mmrotate and, where class names allow, torchgeo's DOTA: <split>/images, <split>/annfiles"
     ),
@@ -172,7 +173,7 @@ def read(
 
 
 def _recognised(path: Path) -> str:
-    found = [name for name in READABLE if name != "yolo-obb" and _module(_ALL[name]).matches(path)]
+    found = [name for name in READABLE if name not in ("yolo-obb", "yolo-seg") and _module(_ALL[name]).matches(path)]
     # Folders of images are what several formats are made of, so these two count only where no other is found.
     for weak in ("classification", "masks"):
         if len(found) > 1 and weak in found:

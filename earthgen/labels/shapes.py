@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from earthgen.conditions import Box
+from earthgen.conditions import Box, Polygon
 from earthgen.labels.base import Shape
 
 Points = NDArray[np.float64]
@@ -37,6 +37,12 @@ def polygons(points: Points, height: float | None = None, width: float | None = 
     parts = [part for part in shapely.get_parts(shapely.get_parts(shape)) if part.geom_type == "Polygon"]
     parts = sorted((part for part in parts if part.area > 0), key=lambda part: -part.area)
     return [np.array(part.exterior.coords[:-1]) for part in parts]
+
+
+def as_polygon(shape: Shape) -> Polygon | None:
+    """The outline of an object as a condition, its largest part where it crosses itself; None where it has none."""
+    rings = [] if shape.polygon is None else polygons(shape.polygon)
+    return Polygon(shape.label, tuple((x, y) for x, y in rings[0].tolist())) if rings else None
 
 
 def inside(points: Points, height: float, width: float) -> bool:

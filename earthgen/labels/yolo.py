@@ -1,6 +1,7 @@
-"""YOLO: `images/<split>/`, `labels/<split>/` and `data.yaml`, for horizontal boxes or four corners.
+"""YOLO: `images/<split>/`, `labels/<split>/` and `data.yaml`, for horizontal boxes, four corners or outlines.
 
-A row of `labels/…/x.txt` is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 x4 y4`, in fractions of the image.
+A row of `labels/…/x.txt` is `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 x4 y4`, or as many points as an
+outline has, in fractions of the image.
 `data.yaml` has no `path`, so its own folder is the root. An image whose file is empty shows no object; one whose file
 is missing does not either, as trainers take it.
 """
@@ -8,6 +9,7 @@ is missing does not either, as trainers take it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import yaml
 from earthgen.errors import DataError
 from earthgen.labels.base import SPLITS, LabelledImage, LabelledSet, Shape, Split
 from earthgen.labels.reading import MISSING, Reading, pictures_in, split_of
-from earthgen.labels.shapes import bounds
+from earthgen.labels.shapes import Points, bounds
 from earthgen.labels.writing import Writing, lines, splits_of, write_text
 
 _YAML = (".yaml", ".yml")
@@ -25,27 +27,34 @@ _YAML = (".yaml", ".yml")
 
 def write_boxes(images: LabelledSet, folder: Path, job: Writing) -> None:
     """Write horizontal boxes."""
-    _write(images, folder, job, oriented=False)
+
+    def box(shape: Shape, rings: list[Points]) -> Points:
+        x0, y0, x1, y1 = bounds(shape, rings)
+        return np.array([[(x0 + x1) / 2, (y0 + y1) / 2], [x1 - x0, y1 - y0]])
+
+    _write(images, folder, job, "yolo", box)
 
 
 def write_corners(images: LabelledSet, folder: Path, job: Writing) -> None:
     """Write rotated boxes. Corners that stick out are moved to the border: trainers drop images that have such."""
-    _write(images, folder, job, oriented=True)
+    _write(images, folder, job, "yolo-obb", lambda shape, _: shape.box.corners())
 
 
-def _write(images: LabelledSet, folder: Path, job: Writing, oriented: bool) -> None:
+def write_outlines(images: LabelledSet, folder: Path, job: Writing) -> None:
+    """Write outlines, a box's if no other is known; of what the border cuts into parts, the largest part."""
+    _write(images, folder, job, "yolo-seg", lambda _, rings: rings[0])
+
+
+def _write(
+    images: LabelledSet, folder: Path, job: Writing, format: str, points: Callable[[Shape, list[Points]], Points]
+) -> None:
     chosen = job.detected(images)
     number = {name: k for k, name in enumerate(images.classes)}
-    for image in job.each(chosen, "yolo-obb" if oriented else "yolo"):
+    for image in job.each(chosen, format):
         job.picture(image, folder / "images" / image.split)
         rows = []
         for shape, rings in job.visible(image):
-            if oriented:
-                values = shape.box.corners()
-            else:
-                x0, y0, x1, y1 = bounds(shape, rings)
-                values = np.array([[(x0 + x1) / 2, (y0 + y1) / 2], [x1 - x0, y1 - y0]])
-            fractions = np.clip(values / (image.width, image.height), 0, 1).ravel()
+            fractions = np.clip(points(shape, rings) / (image.width, image.height), 0, 1).ravel()
             rows.append(" ".join([str(number[shape.label]), *(f"{v:.6f}" for v in fractions)]))
         write_text(folder / "labels" / image.split / f"{job.names[image.id]}.txt", lines(rows))
     _write_yaml(images.classes, splits_of(chosen), folder, job)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from earthgen.errors import DataError
+from earthgen.labels.shapes import polygons
 from earthgen.output.atomic import write_text
 from earthgen.simulate.layout_masks import check_mask
 from earthgen.simulate.layout_rules import ClassRule
@@ -45,6 +46,8 @@ def write(
             png = io.BytesIO()
             Image.fromarray(s.mask).save(png, "PNG")
             scene["mask"] = base64.b64encode(png.getvalue()).decode()
+        if s.outlines:
+            scene["outlines"] = [None if outline is None else outline.tolist() for outline in s.outlines]
         records.append(scene)
     record = {
         "format": _FORMAT,
@@ -100,4 +103,9 @@ def _scene(record: Mapping[str, Any], classes: int, mask_classes: int) -> Scene:
             raise ValueError("a mask must have the size of its layout")
         mask = np.array(picture)
         check_mask(mask, range(mask_classes), height, width)  # type: ignore[arg-type]
-    return Scene(height, width, rows, labels, mask)
+    outlines = tuple(None if o is None else np.array(o, float).reshape(-1, 2) for o in record.get("outlines", ()))
+    if outlines and len(outlines) != len(rows):
+        raise ValueError("outlines must be one or none a box")
+    if any(o is not None and not (np.isfinite(o).all() and polygons(o)) for o in outlines):
+        raise ValueError("outlines must enclose an area")
+    return Scene(height, width, rows, labels, mask, outlines)

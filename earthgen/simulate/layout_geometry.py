@@ -75,6 +75,32 @@ def footprint(row: Floats, height: int, width: int) -> tuple[slice, slice, NDArr
     return rows, columns, (np.abs(c * x + s * y) <= row[2] / 2) & (np.abs(c * y - s * x) <= row[3] / 2)
 
 
+def framed(points: Floats, angle: float) -> Floats:
+    """An outline (n, 2) in the own frame of what has that heading, each axis stretched to go from -1 to 1."""
+    own = points @ _axes(angle).T
+    low, high = own.min(0), own.max(0)
+    return (2 * own - low - high) / (high - low)
+
+
+def filling(row: Floats, outline: Floats) -> Floats:
+    """An outline as of `framed`, laid into a rectangle so that it reaches all four sides: (n, 2), pixels."""
+    return outline * (row[2:4] / 2) @ _axes(row[4]) + row[:2]
+
+
+def enclosing(points: Floats, angle: float) -> Floats:
+    """The rectangle of a heading around points (n, 2), as a row."""
+    axes = _axes(angle)
+    own = points @ axes.T
+    low, high = own.min(0), own.max(0)
+    return np.array([*((low + high) / 2 @ axes), *(high - low), angle])
+
+
+def _axes(angle: float) -> Floats:
+    """The own x and y axis of what is turned by an angle, one a row."""
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return np.array([[c, s], [-s, c]])
+
+
 class Crowd:
     """Rectangles with the room each wants around it, and quick answers to who is near (a grid of buckets)."""
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.features import rasterize
 
 from earthgen.conditions import UNKNOWN
 from earthgen.data import rectangles
@@ -86,13 +88,21 @@ def cleared(mask: Mask, own: Sequence[int]) -> Mask:
     return mask[tuple(nearest)]
 
 
-def painted(ground: Mask, rows: Sequence[Floats], values: Sequence[int | None]) -> Mask:
-    """A cleared mask with rectangles painted on it, each in its value; None paints nothing."""
+def painted(
+    ground: Mask, rows: Sequence[Floats], values: Sequence[int | None], outlines: Sequence[Floats | None] = ()
+) -> Mask:
+    """A cleared mask with objects painted on it, each in its value; None paints nothing.
+
+    Objects are rectangles, or what `outlines` has for them (none, or one or None a row).
+    """
     mask = ground.copy()
-    for row, value in zip(rows, values, strict=True):
-        if value is not None:
-            r, c, inner = footprint(row, *mask.shape)
-            mask[r, c][inner] = value
+    for row, value, outline in zip(rows, values, outlines or [None] * len(rows), strict=True):
+        if value is None:
+            continue
+        r, c, inner = footprint(row, *mask.shape)
+        if outline is not None and inner.size:
+            inner = rasterize([shapely.Polygon(outline - (c.start, r.start))], inner.shape).astype(bool)
+        mask[r, c][inner] = value
     return mask
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from earthgen.simulate.layout_geometry import Crowd, Floats, clipped, gaps
+from earthgen.labels.shapes import area, polygons
+from earthgen.simulate.layout_geometry import Crowd, Floats, clipped, enclosing, filling, gaps
 from earthgen.simulate.layout_masks import Ground
 from earthgen.simulate.layout_statistics import LONE, Convention, Exemplars, Ints
 
@@ -22,6 +23,8 @@ STRANGERS = 4.0
 """m exemplars of a scene are mixed with so many of others, like them in size, for each m drawn."""
 LEAST_SEEN = 0.1
 """Least share of a rectangle that has to lie in the image, where boxes end at its border."""
+DECIMALS = 3
+"""Of pixels, in outlines: as files of labels have them."""
 GIVE_UP = 40
 """Failures in a row after which a canvas counts as full."""
 
@@ -52,6 +55,7 @@ class Placer:
         self.smallest = float(sides.min())
         self.crowd = Crowd(2 * float(np.median(sides.max(1))))
         self.labels: list[int] = []
+        self.outlines: list[Floats | None] = []  # in pixels
         self.sizes: list[Floats] = []  # logarithms, before the border cut them
         self.children: list[int] = []
         # Room is what was seen, less what the jitter of sizes needs.
@@ -98,18 +102,37 @@ class Placer:
                     missing[label] -= 1
         return missing
 
-    def put(self, row: Floats, label: int, room: float, slack: float = 0.0, theirs: bool = True) -> int | None:
-        """Put a rectangle exactly there, unless border, ground or others forbid it; its number."""
+    def put(
+        self,
+        row: Floats,
+        label: int,
+        room: float,
+        slack: float = 0.0,
+        theirs: bool = True,
+        outline: Floats | None = None,
+    ) -> int | None:
+        """Put a rectangle, or an outline that fills it, exactly there unless border, ground or others forbid it.
+
+        Returns its number.
+        """
         seen = self._seen(row)
+        points = None if seen is None or outline is None else self._drawn(filling(row, outline))
+        if points is not None:
+            seen = enclosing(points, row[4])
+        elif outline is not None:
+            return None
         if seen is None or (self.ground is not None and not self.ground.bears(seen, label, self.rng.random())):
             return None
         if not self.crowd.admits(seen, room, slack, theirs):
             return None
-        return self.keep(seen, label, room, row[2:4])
+        return self.keep(seen, label, room, row[2:4], points)
 
-    def keep(self, row: Floats, label: int, room: float, size: Floats | None = None) -> int:
+    def keep(
+        self, row: Floats, label: int, room: float, size: Floats | None = None, outline: Floats | None = None
+    ) -> int:
         """Take a rectangle in as it is, `size` what it measured before the border cut it; its number."""
         self.labels.append(label)
+        self.outlines.append(outline)
         self.sizes.append(np.log(row[2:4] if size is None else size))
         self.children.append(0)
         return self.crowd.add(row, room)
@@ -122,6 +145,21 @@ class Placer:
             return seen
         enough = seen[2] * seen[3] >= LEAST_SEEN * row[2] * row[3] and min(seen[2], seen[3]) >= self.smallest
         return seen if enough else None
+
+    def _drawn(self, points: Floats) -> Floats | None:
+        """An outline as the labels would have it; None where the canvas shows too little of it."""
+        whole = polygons(np.round(points, DECIMALS))
+        seen = polygons(whole[0], self.height, self.width) if whole else []
+        if not seen or not self.convention.clips:
+            return whole[0] if seen else None
+        return seen[0] if area(seen[0]) >= LEAST_SEEN * area(whole[0]) else None
+
+    def _mirrored(self, outline: Floats | None) -> Floats | None:
+        """An exemplar's outline or its mirror image; of what has two ends, either may be first."""
+        if outline is None:
+            return None
+        directed = self.convention.turns and self.convention.period == 360
+        return outline * (1 - 2 * self.rng.integers(2, size=2) * (not directed, True))
 
     def _order(self, wanted: Ints, scene: int | None) -> list[int]:
         """Exemplars for so many of each class, those of the scene mixed with others of their size."""
@@ -152,12 +190,13 @@ class Placer:
         if tight:
             room = min(room, self.least[label])
         slack = 0.1 * float(size.min())
+        outline = self._mirrored(bank.outline[e])
         angle = float(bank.angle[e]) + bank.turn_jitter[e] * rng.standard_normal()
         if members and bank.parent[e] >= 0:
             for attempt in range(BESIDE_TRIES):
                 q = self._neighbour(e, members)
                 row = self._beside(e, q, size)
-                number = self.put(row, label, room, slack * (2 * attempt >= BESIDE_TRIES), not tight)
+                number = self.put(row, label, room, slack * (2 * attempt >= BESIDE_TRIES), not tight, outline)
                 if number is not None:
                     self.children[q] += 1
                     return number
@@ -172,7 +211,7 @@ class Placer:
             # Who stood alone looks for such a place first, but lets others come as near as they came.
             if patient and alone > room and not self.crowd.admits(row, alone):
                 continue
-            number = self.put(row, label, room, 0.0 if patient else slack, not tight)
+            number = self.put(row, label, room, 0.0 if patient else slack, not tight, outline)
             if number is not None:
                 return number
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from earthgen.simulate.layout_statistics import Convention, Exemplars, Grounds, 
 
 DRAWN = 1000
 """Exemplars drawn from a rule."""
+PROPORTIONS = 0.2
+"""Of logarithms of longer by shorter side: objects so much alike lend each other their outlines."""
 Z95 = 1.6448536269514722
 """95 % quantile of the standard normal distribution."""
 
@@ -120,7 +122,23 @@ def exemplars_of_rules(rules: Sequence[ClassRule], turns: bool = True) -> Exempl
         }
         for name, column in columns.items():
             parts.setdefault(name, []).append(column)
-    return Exemplars(**{name: np.concatenate(columns) for name, columns in parts.items()})
+    outline = (None,) * (DRAWN * len(rules))
+    return Exemplars(**{name: np.concatenate(columns) for name, columns in parts.items()}, outline=outline)
+
+
+def with_outlines(drawn: Exemplars, real: Exemplars) -> Exemplars:
+    """The exemplars of rules, each with the outline, if any, of a real one of its class and about its proportions."""
+    rng = np.random.default_rng(0)
+    outlines: list[Floats | None] = []
+    for label, size in zip(drawn.label, drawn.size, strict=True):
+        of = np.flatnonzero((real.label == label) & real.whole)
+        if not of.size:
+            of = np.flatnonzero(real.label == label)
+        off = np.abs(np.abs(np.subtract(*real.size[of].T)) - abs(size[0] - size[1]))
+        k = int(of[np.argmin(off + PROPORTIONS * rng.random(len(of)))])
+        outline, tall = real.outline[k], (real.size[k][0] < real.size[k][1]) != (size[0] < size[1])
+        outlines.append(outline[:, ::-1] * (1, -1) if outline is not None and tall else outline)
+    return replace(drawn, outline=tuple(outlines))
 
 
 def counts_of_rules(rng: np.random.Generator, rules: Sequence[ClassRule], area: float) -> Ints:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthgen.conditions import Box
-from earthgen.data.rectangles import visible_fraction
+from earthgen.data.rectangles import around, visible_fraction
 from earthgen.errors import ArgumentError
-from earthgen.labels.base import LabelledSet
-from earthgen.simulate.layout_geometry import Floats, extent, gaps, row_of
+from earthgen.labels.base import LabelledSet, Shape
+from earthgen.labels.shapes import area, polygons
+from earthgen.simulate.layout_geometry import Floats, enclosing, extent, framed, gaps, row_of
 from earthgen.simulate.layout_masks import Mask, mask_of, own_class, standing
 
 Ints = NDArray[np.int64]
@@ -46,12 +47,26 @@ class Scene:
     labels: Ints
     """(n,), indices of classes."""
     mask: Mask | None = None
+    outlines: tuple[Floats | None, ...] = ()
+    """Of each object, (k, 2) as (x, y) in pixels, None where it is its rectangle; or empty."""
+
+    def framed(self, rows: Floats) -> tuple[Floats | None, ...]:
+        """The outlines as of `framed`, in the frames of the rows (n, 5)."""
+        outlines = self.outlines or (None,) * len(rows)
+        return tuple(None if o is None else framed(o, row[4]) for o, row in zip(outlines, rows, strict=True))
 
 
 def _to_border(scene: Scene, row: Floats) -> float:
     """Pixels between a rectangle and the border of its image, negative where it reaches beyond."""
     x0, y0, x1, y1 = extent(row)
     return min(x0, y0, scene.width - x1, scene.height - y1)
+
+
+def _visible(scene: Scene, row: Floats, outline: Floats | None) -> float:
+    """Share of an object that lies in its image."""
+    if outline is None:
+        return visible_fraction(Box("-", *row.tolist()), scene.width, scene.height)
+    return sum(map(area, polygons(outline, scene.height, scene.width))) / area(outline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +91,9 @@ class Convention:
         angles = rows[:, 4]
         # A tight rectangle around what the border left of an object still reaches a little beyond.
         seen = [
-            visible_fraction(Box("-", *row.tolist()), scene.width, scene.height)
+            _visible(scene, row, outline)
             for scene in scenes
-            for row in scene.rows
+            for row, outline in zip(scene.rows, scene.outlines or [None] * len(scene.rows), strict=True)
             if _to_border(scene, row) < BORDER
         ]
         clips = bool(seen) and float(np.median(seen)) > 0.9
@@ -138,25 +153,46 @@ class Exemplars:
     """(n,): bandwidth of the logarithms of sizes."""
     turn_jitter: Floats
     """(n,): bandwidth of relative angles."""
+    outline: tuple[Floats | None, ...]
+    """As of `layout_geometry.framed`; None for a rectangle."""
 
 
-def read_scenes(images: LabelledSet) -> list[Scene]:
-    """The layouts of the images whose shapes are known, each with its mask. Raises `ArgumentError` for none."""
+def read_scenes(images: LabelledSet, outlines: bool = True) -> list[Scene]:
+    """The layouts of the images whose shapes are known, each with its mask. Raises `ArgumentError` for none.
+
+    With `outlines`, an object that has one is the rectangle around it: of the box's heading or, as a horizontal box
+    knows none, of least area.
+    """
     index = {name: k for k, name in enumerate(images.classes)}
     scenes = []
     for image in images.images:
         if image.shapes is None:
             continue
-        rows = np.array([row_of(shape.box) for shape in image.shapes]).reshape(-1, 5)
+        drawn = tuple(_outline(shape) if outlines else None for shape in image.shapes)
+        pairs = zip(image.shapes, drawn, strict=True)
+        rows = np.array([_row(shape.box, outline) for shape, outline in pairs]).reshape(-1, 5)
         labels = np.array([index[shape.label] for shape in image.shapes], np.int64)
         mask = mask_of(image)
         if mask is not None and ((mask >= len(images.mask_classes)) & (mask != 255)).any():
             rule = f"must hold masks with indices below {len(images.mask_classes)} (mask_classes), or 255"
             raise ArgumentError("images", rule, image.id)
-        scenes.append(Scene(image.height, image.width, rows, labels, mask))
+        known = any(outline is not None for outline in drawn)
+        scenes.append(Scene(image.height, image.width, rows, labels, mask, drawn if known else ()))
     if not any(len(scene.rows) for scene in scenes):
         raise ArgumentError("images", "must hold at least one object to learn from", len(images))
     return scenes
+
+
+def _outline(shape: Shape) -> Floats | None:
+    """The outline of an object, its largest part where it crosses itself."""
+    rings = [] if shape.polygon is None else polygons(shape.polygon)
+    return rings[0] if rings else None
+
+
+def _row(box: Box, outline: Floats | None) -> Floats:
+    if outline is None:
+        return row_of(box)
+    return enclosing(outline, box.angle if box.angle % 90 else around(box.label, outline).angle)
 
 
 def tree_of(rows: Floats) -> tuple[Ints, Floats, Floats]:
@@ -183,6 +219,7 @@ def tree_of(rows: Floats) -> tuple[Ints, Floats, Floats]:
 def exemplars_of(scenes: Sequence[Scene], convention: Convention) -> Exemplars:
     """Every object of the scenes with its relation to a neighbour."""
     parts: dict[str, list[NDArray[np.generic]]] = {}
+    outlines: list[Floats | None] = []
     start = 0
     for number, scene in enumerate(scenes):
         rows = convention.inside(scene.rows)
@@ -210,6 +247,7 @@ def exemplars_of(scenes: Sequence[Scene], convention: Convention) -> Exemplars:
         }
         for name, column in columns.items():
             parts.setdefault(name, []).append(column)
+        outlines += scene.framed(rows)
         start += n
     arrays = {name: np.concatenate(columns) for name, columns in parts.items()}
     size_jitter, turn_jitter = np.zeros(start), np.zeros(start)
@@ -220,7 +258,7 @@ def exemplars_of(scenes: Sequence[Scene], convention: Convention) -> Exemplars:
         if turned.any() and convention.turns:
             turns = np.radians(arrays["turn"][turned].astype(float))[:, None]
             turn_jitter[of] = math.degrees(min(bandwidth(turns, arrays["scene"][turned]), MAX_TURN_JITTER))
-    return Exemplars(**arrays, size_jitter=size_jitter, turn_jitter=turn_jitter)
+    return Exemplars(**arrays, size_jitter=size_jitter, turn_jitter=turn_jitter, outline=tuple(outlines))
 
 
 def _wrapped(angles: Floats, period: int) -> Floats:

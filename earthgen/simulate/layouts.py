@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledSet
 from earthgen.simulate import layout_files
 from earthgen.simulate import layout_masks as masks
+from earthgen.simulate.layout_drawn import Layout
 from earthgen.simulate.layout_files import MAX_SIDE
 from earthgen.simulate.layout_geometry import Floats, extent
 from earthgen.simulate.layout_placement import LEAST_SEEN, Placer, Window
-from earthgen.simulate.layout_rules import ClassRule, counts_of_rules, exemplars_of_rules, rules_of
+from earthgen.simulate.layout_rules import ClassRule, counts_of_rules, exemplars_of_rules, rules_of, with_outlines
 from earthgen.simulate.layout_statistics import Convention, Grounds, Ints, Scene, exemplars_of, read_scenes
 
 __all__ = ["ClassRule", "Layout", "LayoutGenerator"]
@@ -38,20 +39,6 @@ CROPS = 24
 """Windows of real layouts that are compared with a mask, for one to be like it."""
 ALIKE = 0.15
 """Bandwidth of the distance between the shares of classes in two masks."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """What an image of a size is to show."""
-
-    height: int
-    width: int
-    boxes: tuple[Box, ...]
-    mask: NDArray[np.uint8] | None = None
-    """(height, width), indices into `mask_classes`, 255 where unknown."""
-    mask_classes: tuple[str, ...] = ()
-    missing: tuple[tuple[str, int], ...] = ()
-    """Class and number of the objects that were asked for and found no room."""
 
 
 class LayoutGenerator:
@@ -83,22 +70,23 @@ class LayoutGenerator:
             self.exemplars = exemplars_of(scenes, self.convention)
         else:
             self.exemplars = exemplars_of_rules([rules[name] for name in classes], self.convention.turns)
+            if any(scene.outlines for scene in scenes):
+                self.exemplars = with_outlines(self.exemplars, exemplars_of(scenes, self.convention))
 
     @classmethod
-    def fit(cls, images: LabelledSet) -> LayoutGenerator:
+    def fit(cls, images: LabelledSet, outlines: bool = True) -> LayoutGenerator:
         """Learn from the shapes of labelled images, and from the masks of those that have one.
 
         Images with `shapes=None` are left out. With fewer than 10 images or 50 objects, rules are estimated from them
-        (`generator.rules`). Raises `ArgumentError` where there is no object to learn from.
+        (`generator.rules`). With `outlines`, objects that have one lend it to those that are drawn after them, laid
+        into their boxes and mirrored at random; without, all are boxes. Raises `ArgumentError` where there is no object
+        to learn from.
         """
-        scenes = read_scenes(images)
+        scenes = read_scenes(images, outlines)
         present = sorted({int(k) for scene in scenes for k in scene.labels})
         classes = tuple(images.classes[k] for k in present)
         number = {old: new for new, old in enumerate(present)}
-        scenes = [
-            Scene(s.height, s.width, s.rows, np.array([number[int(k)] for k in s.labels], np.int64), s.mask)
-            for s in scenes
-        ]
+        scenes = [replace(s, labels=np.array([number[int(k)] for k in s.labels], np.int64)) for s in scenes]
         rules = None
         if len(scenes) < FEW_IMAGES or sum(len(s.rows) for s in scenes) < FEW_OBJECTS:
             grounds = Grounds.of(scenes, len(classes), images.mask_classes)
@@ -151,7 +139,6 @@ class LayoutGenerator:
         asked = self._counts(counts)
         if mask is not None:
             masks.check_mask(mask, mask_classes, height, width)
-            mask_classes = tuple(mask_classes)
             if with_mask:
                 raise ArgumentError("with_mask", "must not be asked for together with `mask`", with_mask)
         elif with_mask:
@@ -187,9 +174,10 @@ class LayoutGenerator:
                 warnings.warn(f"the layout of {width} x {height} pixels has no room for {shortage}", stacklevel=2)
         if mask is not None and bare is not None:
             values = [own[k] for k in placer.labels[given:]]
-            mask = masks.painted(bare if with_mask else mask, placer.crowd.rows[given:], values)
-        boxes = [self._box(label, row) for label, row in zip(placer.labels, placer.crowd.rows, strict=True)]
-        return Layout(height, width, tuple(boxes), mask, tuple(mask_classes) if mask is not None else (), lost)
+            rows, outlines = placer.crowd.rows[given:], placer.outlines[given:]
+            mask = masks.painted(bare if with_mask else mask, rows, values, outlines)
+        names = () if mask is None else tuple(mask_classes)
+        return replace(self._drawn(placer), mask=mask, mask_classes=names, missing=lost)
 
     def perturb(self, rng: np.random.Generator, height: int, width: int, strength: float = 0.5) -> Layout:
         """Windows of real layouts whose objects are moved, turned and resized, some left out and new ones added.
@@ -214,6 +202,7 @@ class LayoutGenerator:
             real = self.scenes[scene]
             again = np.zeros(len(self.classes), np.int64)
             rows = self.convention.inside(real.rows) + _shift(window, top, left)
+            framed = real.framed(rows)
             for k in np.flatnonzero(self._within(rows, window, height, width)):
                 row, label = rows[k], int(real.labels[k])
                 if rng.random() < 0.2 * strength:
@@ -222,11 +211,10 @@ class LayoutGenerator:
                 noise = moves * rng.standard_normal(5)
                 scale = np.array([row[2:4].min(), row[2:4].min(), row[2], row[3], 1.0])
                 room = placer.least[label]
-                if placer.put(row + noise * scale, label, room, theirs=False) is None:
-                    placer.put(row, label, -math.inf, theirs=False)
+                if placer.put(row + noise * scale, label, room, theirs=False, outline=framed[k]) is None:
+                    placer.put(row, label, -math.inf, theirs=False, outline=framed[k])
             placer.fill(window, again, scene)
-        boxes = (self._box(label, row) for label, row in zip(placer.labels, placer.crowd.rows, strict=True))
-        return Layout(height, width, tuple(boxes))
+        return self._drawn(placer)
 
     def save(self, path: Path | str) -> Path:
         """Write the generator as JSON: the layouts it learned from with their masks, and its rules."""
@@ -237,8 +225,11 @@ class LayoutGenerator:
         """Read what `save` wrote. Raises `DataError` for any other file."""
         return cls(*layout_files.read(path))
 
-    def _box(self, label: int, row: Floats) -> Box:
-        return Box(self.classes[label], *map(float, self.convention.outside(row)))
+    def _drawn(self, placer: Placer) -> Layout:
+        rows = [map(float, self.convention.outside(row)) for row in placer.crowd.rows]
+        boxes = tuple(Box(self.classes[label], *row) for label, row in zip(placer.labels, rows, strict=True))
+        known = any(outline is not None for outline in placer.outlines)
+        return Layout(placer.height, placer.width, boxes, outlines=tuple(placer.outlines) if known else ())
 
     @staticmethod
     def _check_size(height: int, width: int) -> None:

@@ -56,6 +56,7 @@ def test_a_data_set_for_detection(client: Any, finish: Any, tmp_path: Path, sett
     "asked",
     [
         {"task": "segmentation", "classes": ["grass", "building"], "background": "grass"},
+        {"task": "segmentation", "classes": ["building"]},
         {"task": "classification", "classes": ["forest", "river"]},
         {"task": "captions", "classes": [], "prompts": ["a lake", "a dam"], "region": [7, 46, 8, 47], "gsd": [10, 10]},
     ],
@@ -122,8 +123,7 @@ def test_a_model_of_ones_own_is_named_without_its_path(
         {"classes": ["a", "a"]},
         {"classes": [" "]},
         {"task": "everything"},
-        {"task": "segmentation"},
-        {"task": "segmentation", "classes": ["grass", "building"], "background": "sea"},
+        {"task": "segmentation", "classes": ["grass"], "background": "grass"},
         {"task": "captions", "classes": [], "prompts": []},
         {"task": "classification", "formats": ["coco"]},
         {"formats": ["torchgeo"]},

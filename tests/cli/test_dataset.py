@@ -119,6 +119,24 @@ def test_errors(run, stand_in, tmp_path: Path, monkeypatch, options: list[str], 
     assert stand_in.loaded == 0
 
 
+@pytest.mark.parametrize("background", [None, "grass"])
+def test_masks_from_one_line(run, tiny_model: Path, tmp_path: Path, background: str | None) -> None:
+    from earthgen import labels
+
+    ground = [] if background is None else ["--background", background]
+    how = ["-n", 2, "--size", 32, "--steps", 1, "--guidance", 1, "--model", tiny_model, "-o", tmp_path / "out"]
+    result = run("dataset", "segmentation", "--class", "building", *ground, *how)
+    assert result.exit_code == 0, result.output
+    assert labels.read(tmp_path / "out" / "masks").mask_classes == (background or "background", "building")
+    resolved = yaml.safe_load((tmp_path / "out" / "resolved.yaml").read_text())
+    assert resolved["layout"]["background"] == (background or "background")
+    again = run("dataset", "segmentation", "--config", tmp_path / "out" / "resolved.yaml", "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert tree(tmp_path / "out") == tree(tmp_path / "again")
+    refused = run("dataset", "detection", "--class", "building", "--background", "grass", "-o", tmp_path / "no")
+    assert refused.exit_code == 2 and "`layout.background` must be absent but for segmentation" in refused.stderr
+
+
 def test_two_workers_make_the_same_files_as_one(run, command: list[str], tmp_path: Path) -> None:
     alone = run(*command, "-o", tmp_path / "1")
     assert alone.exit_code == 0, alone.output

@@ -115,7 +115,12 @@ def test_in_what_two_configurations_differ() -> None:
         ({"filter": {"thresholds": {"objects": "high"}}}, r"`filter.thresholds.objects` must be a number"),
         ({"tiles": {"size": 64, "overlap": 64}}, r"`tiles.overlap` must be a whole number from 0 to 63"),
         ({"task": "captions", "tiles": 64}, r"`tiles` must be absent"),
-        ({"task": "segmentation"}, r"`layout.background` must be one of two classes"),
+        (
+            {"task": "segmentation", "classes": ["sea"], "layout": {"background": "sea"}},
+            r"`classes` must name more than `layout.background`",
+        ),
+        ({"task": "segmentation", "layout": {"background": " "}}, r"`layout.background` must be the name of a class"),
+        ({"layout": {"outlines": 1}}, r"`layout.outlines` must be true or false"),
         ({"layout": {"background": "building"}}, r"`layout.background` must be absent but for segmentation"),
         ({"layout": {"perturb": 0.5}}, r"`layout.perturb` must be 0 but for detection with `real`"),
         ({"min_visible": 2}, r"`min_visible` must be a fraction"),

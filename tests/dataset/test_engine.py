@@ -235,6 +235,29 @@ class TestTasks:
         with Image.open(next(image.mask for image in made.images)) as file:
             assert set(np.unique(np.asarray(file))) == {0, 1}
 
+    @pytest.mark.parametrize(("background", "told"), [(None, {1, 255}), ("grass", {0, 1})])
+    def test_a_ground_that_is_no_class_comes_first(self, config, tmp_path, monkeypatch, background, told) -> None:
+        asked = []
+        conditions = maker.rows.conditions
+
+        def noted(*args: Any) -> Conditions:
+            asked.append(conditions(*args))
+            return asked[-1]
+
+        monkeypatch.setattr(maker.rows, "conditions", noted)
+        layout = {"background": background, "rules": {"building": RULES["building"]}}
+        settings = {"task": "segmentation", "classes": ["building"], "layout": layout, "formats": ["masks", "coco"]}
+        engine.make(config(**settings), tmp_path)
+        made = labels.read(tmp_path / "masks")
+        assert made.mask_classes == (background or "background", "building")
+        assert labels.read(tmp_path / "coco").classes == ("building",)
+        for image, one in zip(sorted(made.images, key=lambda image: image.id), asked, strict=True):
+            mask = labels.read_mask(image)
+            assert set(np.unique(mask)) <= {0, 1}  # what is not told is labelled all the same
+            assert set(np.unique(one.mask)) <= told and ((one.mask == 1) == (mask == 1)).all()
+            assert background in (one.text or "") if background and not one.boxes else True
+        assert any((one.mask == 1).any() for one in asked)
+
     def test_classification_and_captions(self, config, tmp_path: Path) -> None:
         shared = {"layout": {}, "formats": []}
         engine.make(config(task="classification", classes=["forest", "river"], **shared), tmp_path / "a")
@@ -292,7 +315,110 @@ class TestTasks:
             engine.make(config(classes=["storage tank"], **learned), tmp_path / "out")
 
 
+class TestOutlines:
+    """Of real labels are those of the images, their labels and their masks."""
+
+    ELL = np.array([[0, 0], [12, 0], [12, 4], [5, 4], [5, 8], [0, 8]], float)
+
+    @pytest.fixture
+    def real(self, tmp_path: Path) -> Path:
+        """As COCO, which has horizontal boxes and outlines, of turned houses."""
+        rng = np.random.default_rng(0)
+        images = []
+        for i in range(12):
+            path = tmp_path / f"{i}.png"
+            Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+            a = np.radians(20.0 + i)
+            turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+            shapes = []
+            for x, y in ((14, 10), (42, 10), (14, 40), (42, 40), (28, 26)):
+                points = np.round(self.ELL @ turn + (x, y), 3)
+                shapes.append(Shape(labels.base.Box.from_xyxy("house", *points.min(0), *points.max(0)), points))
+            images.append(LabelledImage(f"{i}", path, 64, 64, shapes=tuple(shapes)))
+        return labels.export(LabelledSet(images, ("house",)), tmp_path / "real", ["coco"])["coco"]
+
+    def settings(self, real: Path, **changes: Any) -> dict[str, Any]:
+        learned = {"real": str(real), "layout": {}, "filter": {"enabled": False}, "classes": []}
+        return {**learned, "formats": ["coco", "yolo-seg", "dota"], **changes}
+
+    def test_detection(self, config, real: Path, tmp_path: Path) -> None:
+        engine.make(config(**self.settings(real)), tmp_path / "out")
+        coco = labels.read(tmp_path / "out" / "coco")
+        segments = labels.read(tmp_path / "out" / "yolo-seg")
+        asked = {row["id"]: row["pictures"][0] for row in rows_of(tmp_path / "out")}
+        whole = 0
+        for image, other in zip(coco.images, segments.images, strict=True):
+            scene = Scene.read(tmp_path / "out" / asked[image.id]["image"]["file"])
+            told = [one["points"] for one in scene.provenance.conditions["polygons"]]
+            for one, shape, again in zip(asked[image.id]["shapes"], image.shapes, other.shapes, strict=True):
+                if one["visible"] < 1:
+                    continue
+                whole += 1
+                assert one["polygon"] in told  # the image was asked for exactly what the labels say
+                np.testing.assert_allclose(shape.polygon, one["polygon"], atol=1e-9)
+                np.testing.assert_allclose(again.polygon, one["polygon"], atol=1e-3)
+                x0, x1 = shape.polygon[:, 0].min(), shape.polygon[:, 0].max()
+                assert (shape.box.cx, shape.box.width) == pytest.approx(((x0 + x1) / 2, x1 - x0), abs=1e-3)
+                corners = labels.base.Box(*(one[n] for n in ("label", "cx", "cy", "width", "height", "angle")))
+                assert labels.shapes.area(shape.polygon) / (corners.width * corners.height) == pytest.approx(
+                    0.708, abs=0.01
+                )
+                assert one["angle"] % 90  # as in DOTA, though COCO's boxes are horizontal
+        assert whole > 5
+
+    def test_without(self, config, real: Path, tmp_path: Path) -> None:
+        engine.make(config(**self.settings(real, layout={"outlines": False})), tmp_path / "out")
+        shapes = [s for row in rows_of(tmp_path / "out") for p in row["pictures"] for s in p["shapes"]]
+        assert shapes and all(s["polygon"] is None or s["visible"] < 1 for s in shapes)
+
+    def test_segmentation(self, config, real: Path, tmp_path: Path) -> None:
+        settings = self.settings(real, task="segmentation", formats=["masks", "coco"])
+        engine.make(config(**settings), tmp_path / "out")
+        masks = labels.read(tmp_path / "out" / "masks")
+        assert masks.mask_classes == ("background", "house")
+        coco = {image.id: image for image in labels.read(tmp_path / "out" / "coco").images}
+        houses = 0
+        for image in masks.images:
+            if image.id in coco:  # others show no object
+                asked = Conditions(
+                    polygons=[labels.shapes.as_polygon(s) for s in coco[image.id].shapes if s.polygon is not None]
+                )
+                drawn, _ = asked.ground(48, 48)
+                there = (labels.read_mask(image) == 1) & (drawn != 0)
+                assert there.sum() <= 3  # what min_visible leaves out of the labels
+                assert (labels.read_mask(image)[drawn == 0] == 1).all()
+                houses += len(coco[image.id].shapes)
+        assert houses > 10
+
+    def test_tiles_and_what_is_judged(self, config, real: Path, tmp_path: Path, monkeypatch) -> None:
+        seen: list[Conditions] = []
+
+        class Noted:
+            def judge(self, images: Any, conditions: Any) -> list[Verdict]:
+                seen.extend(conditions)
+                return [Verdict(True, {})]
+
+        monkeypatch.setattr(maker, "filter_of", lambda config, store: Noted())
+        engine.make(config(**self.settings(real, count=1, size=96, tiles=48)), tmp_path / "out")
+        pictures = rows_of(tmp_path / "out")[0]["pictures"]
+        assert len(seen) == len(pictures) == 4
+        for asked, picture in zip(seen, pictures, strict=True):
+            assert asked.boxes == ()
+            assert [[list(xy) for xy in p.points] for p in asked.polygons] == [s["polygon"] for s in picture["shapes"]]
+            scene = Scene.read(tmp_path / "out" / picture["image"]["file"])
+            assert len(scene.provenance.conditions["boxes"]) == len(scene.provenance.conditions["polygons"])
+        assert any(s["visible"] < 1 for p in pictures for s in p["shapes"])
+
+
 class TestRefused:
+    def test_a_ground_where_masks_tell_it(self, config, tmp_path: Path) -> None:
+        Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+        image = LabelledImage("a", tmp_path / "a.png", 64, 64, mask=np.zeros((64, 64), np.uint8))
+        labels.export(LabelledSet([image], (), ("land", "sea")), tmp_path / "real", ["masks"])
+        learned = {"real": str(tmp_path / "real" / "masks"), "classes": [], "formats": ["masks"]}
+        with pytest.raises(ArgumentError, match=r"`layout\.background` must be absent where `real` labels have masks"):
+            engine.make(config(task="segmentation", layout={"background": "land"}, **learned), tmp_path / "out")
+
     def test_a_folder_of_another_data_set(self, config, tmp_path: Path) -> None:
         engine.make(config(count=1), tmp_path)
         before = tree(tmp_path)

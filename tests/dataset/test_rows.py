@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthgen.conditions import Box
+from earthgen.conditions import Box, Polygon
 from earthgen.dataset import rows
 from earthgen.dataset.config import Config
 from earthgen.simulate.layouts import Layout
@@ -112,3 +113,18 @@ def test_no_boxes_is_said_in_detection_and_left_open_in_segmentation() -> None:
     assert rows.conditions(CONFIG, rows.row(CONFIG, 0), layout(), 0).boxes == ()
     config = Config.from_dict({"task": "segmentation", "classes": ["a", "b"], "layout": {"background": "a"}})
     assert rows.conditions(config, rows.row(config, 0), layout(), 0).boxes is None
+
+
+def test_of_a_ground_that_nothing_is_said_of_it_is_said_that_it_bears_no_more() -> None:
+    config = Config.from_dict({"task": "segmentation", "classes": ["a"], "layout": {"background": "background"}})
+    asked = rows.conditions(config, rows.row(config, 0), layout().on_ground(config.mask_classes, None), 0)
+    assert asked.boxes == () and asked.text is None and asked.mask is not None and (asked.mask == 255).all()
+
+
+def test_outlines_are_asked_for_beside_their_boxes() -> None:
+    ell = np.array([[10, 10], [30, 10], [30, 16], [18, 16], [18, 22], [10, 22]], float)
+    shown = layout(Box("building", 20, 16, 20, 12), Box("building", 50, 50, 8, 8))
+    asked = rows.conditions(CONFIG, rows.row(CONFIG, 0), replace(shown, outlines=(ell, None)), 0)
+    assert asked.boxes == shown.boxes
+    assert asked.polygons == (Polygon("building", tuple(map(tuple, ell))),)
+    assert rows.conditions(CONFIG, rows.row(CONFIG, 0), shown, 0).polygons is None

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import yaml
 from PIL import Image
 
@@ -61,7 +62,7 @@ def test_coco_by_pycocotools(out: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:OpenCV")
-@pytest.mark.parametrize("format", ["coco", "yolo", "yolo-obb", "voc"])
+@pytest.mark.parametrize("format", ["coco", "yolo", "yolo-obb", "yolo-seg", "voc"])
 def test_by_supervision(out: Callable[[str], Path], format: str) -> None:
     import supervision
 
@@ -84,6 +85,10 @@ def test_by_supervision(out: Callable[[str], Path], format: str) -> None:
     checked = 3 if format == "yolo-obb" else 4
     edges = np.array([edges for _, edges in TOWN])[:checked]
     assert np.allclose(town.xyxy[:checked], edges, atol=1.01 if format == "voc" else 0.01)
+    if format == "yolo-seg":
+        star = shapely.Polygon([[10, 30], [20, 28], [30, 31], [28, 44], [12, 42]])
+        assert town.mask[2].sum() == pytest.approx(star.area + star.length / 2, rel=0.05)  # of 320 px² that the box has
+        assert star.area < 0.8 * 320
     if format == "yolo-obb":
         corners = town.data["xyxyxyxy"]
         assert np.allclose(corners[1], Box("ship", 40, 20, 16, 6, 30).corners(), atol=1e-3)
@@ -167,8 +172,11 @@ def test_stac_of_an_image_without_place_or_date(labelled: LabelledSet, tmp_path:
 
 
 def test_yolo_by_the_rules_of_trainers(out: Callable[[str], Path]) -> None:
-    """The root is the YAML's folder; rows of one kind; classes below nc; no coordinate beyond 1."""
-    for format, columns in (("yolo", 5), ("yolo-obb", 9)):
+    """The root is the YAML's folder; rows of one kind; classes below nc; no coordinate beyond 1.
+
+    Rows of segments are told from rows of boxes by having more than 6 columns, and have any number of points.
+    """
+    for format, columns in (("yolo", 5), ("yolo-obb", 9), ("yolo-seg", None)):
         folder = out(format)
         config = yaml.safe_load((folder / "data.yaml").read_text())
         assert "path" not in config and config["names"] == {0: "storage tank", 1: "ship", 2: "airport"}
@@ -178,9 +186,9 @@ def test_yolo_by_the_rules_of_trainers(out: Callable[[str], Path]) -> None:
             for image in images:
                 labels = Path(str(image).replace("/images/", "/labels/")).with_suffix(".txt")
                 rows = [row.split() for row in labels.read_text().splitlines()]
-                assert all(len(row) == columns for row in rows)
-                values = np.array(rows, float).reshape(-1, columns)
-                assert (values[:, 1:] >= 0).all() and (values[:, 1:] <= 1).all() and (values[:, 0] < 3).all()
+                assert all(len(row) == columns if columns else len(row) > 6 and len(row) % 2 for row in rows)
+                values = [np.array(row, float) for row in rows]
+                assert all((v[1:] >= 0).all() and (v[1:] <= 1).all() and v[0] < 3 for v in values)
                 assert len({tuple(row) for row in rows}) == len(rows)
 
 

@@ -22,7 +22,7 @@ from earthgen.errors import ArgumentError, DataError, OutputError
 from earthgen.labels import FORMATS, READABLE, LabelledImage, LabelledSet, LabelWarning, Shape, export, read, read_mask
 from earthgen.labels.shapes import bounds, visible
 
-DETECTION = ("coco", "yolo", "yolo-obb", "dota", "voc", "imagefolder")
+DETECTION = ("coco", "yolo", "yolo-obb", "yolo-seg", "dota", "voc", "imagefolder")
 WIDTH, HEIGHT = 120, 90
 
 
@@ -88,8 +88,8 @@ def compare(format: str, asked: Shape, came: Shape) -> None:
     part = visible(asked, HEIGHT, WIDTH)
     assert part is not None
     whole = np.allclose(part[0].box.corners(), asked.box.corners())
-    if format in ("yolo", "voc", "coco"):
-        tolerance = {"voc": 1.01, "coco": 0.15}.get(format, 0.01)
+    if format in ("yolo", "yolo-seg", "voc", "coco"):
+        tolerance = {"voc": 1.01, "coco": 0.15, "yolo-seg": 0.15}.get(format, 0.01)
         assert edges(came) == pytest.approx(edges(asked), abs=tolerance)
     if format in ("dota", "imagefolder") or (format == "yolo-obb" and whole and asked.box.angle % 90):
         corners = came.box.corners()
@@ -107,7 +107,7 @@ def test_every_format_is_written_and_its_images_are_shared(labelled: LabelledSet
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FORMATS)
     source = labelled.images[0].path
     town = [path for path in (tmp_path / "out").rglob("town.png") if Image.open(path).mode == "RGB"]
-    assert len(town) == 8 and all(path.samefile(source) for path in town)
+    assert len(town) == 9 and all(path.samefile(source) for path in town)
 
 
 @pytest.mark.filterwarnings("ignore::earthgen.labels.LabelWarning")

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from PIL import Image
+from rasterio.features import rasterize
 
 from earthgen.conditions import Box, Conditions
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import LabelledImage, LabelledSet, Shape
-from earthgen.simulate.layout_geometry import footprint, gaps, row_of
+from earthgen.labels.shapes import polygons
+from earthgen.simulate.layout_geometry import filling, footprint, framed, gaps, row_of
 from earthgen.simulate.layout_measures import fidelity, novelty
 from earthgen.simulate.layouts import ClassRule, Layout, LayoutGenerator
 
@@ -382,3 +385,136 @@ def test_an_object_larger_than_the_canvas_and_images_without_objects() -> None:
         counts = [len(generator.sample(np.random.default_rng(k), 50, 50).boxes) for k in range(60)]
         generator.sample(np.random.default_rng(0), 10, 10)
     assert 40 < counts.count(0) < 60  # twelve of thirteen images are empty
+
+
+ELL = np.array([[0, 0], [20, 0], [20, 6], [8, 6], [8, 12], [0, 12]], float)
+"""An L in a rectangle of 20 × 12 pixels, of which it fills 7 tenths."""
+
+
+def ells(count: int, masked: bool = False, boxed: bool = True) -> LabelledSet:
+    """Three rows of L-shaped houses on grass, every row of a heading of its own, as labels of outlines have them."""
+    images = []
+    for k in range(count):
+        rng = np.random.default_rng(k)
+        shapes, mask = [], np.full((SIDE, SIDE), 1, np.uint8)
+        for row in range(3):
+            a = np.radians(float(rng.uniform(5, 35)))
+            turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+            for column in range(4):
+                points = ELL * rng.uniform(0.9, 1.1) @ turn + np.array([28.0 * column, 0]) @ turn + (30, 25 + 50 * row)
+                (x0, y0), (x1, y1) = points.min(0), points.max(0)
+                shapes.append(Shape(Box.from_xyxy("house", x0, y0, x1, y1), points))
+                rasterize([(shapely.Polygon(points), 0)], out=mask)
+        if boxed:
+            shapes.append(Shape(Box("tank", 180, 180, 8, 8)))
+        images.append(
+            LabelledImage(f"e{k}", Path("e.png"), SIDE, SIDE, shapes=tuple(shapes), mask=mask if masked else None)
+        )
+    return LabelledSet(images, ("house", "tank") if boxed else ("house",), ("house", "grass") if masked else ())
+
+
+def is_ell(points: np.ndarray, box: Box) -> None:
+    """Raise unless an outline fills its box and is an L in it, mirrored perhaps."""
+    assert len(points) == 6
+    own = framed(points, box.angle)
+    assert (own.min(0), own.max(0)) == (pytest.approx([-1, -1]), pytest.approx([1, 1]))
+    np.testing.assert_allclose(filling(row_of(box), own), points, atol=1e-6)
+    assert shapely.Polygon(points).area / (box.width * box.height) == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize("count", [3, 24])  # by rules estimated from few, or by exemplars
+def test_outlines_are_laid_into_new_boxes(count: int) -> None:
+    generator = LayoutGenerator.fit(ells(count))
+    assert (generator.rules is None) == (count == 24)
+    mirrored = set()
+    for seed in range(6):
+        layout = sampled(generator, seed)
+        for shape in layout.shapes():
+            if shape.label == "tank":
+                assert shape.polygon is None
+            else:
+                is_ell(shape.polygon, shape.box)
+                assert 0.4 * 240 < shape.box.width * shape.box.height < 2.2 * 240
+                mirrored.add(shapely.LinearRing(shape.polygon).is_ccw)
+        assert [p.label for p in layout.polygons()] == ["house"] * sum(b.label == "house" for b in layout.boxes)
+    assert mirrored == {True, False}
+    angles = np.array([b.angle for b in sampled(generator, 1).boxes if b.label == "house"])
+    assert (angles % 90).all()  # though the labels' boxes are horizontal
+    plain = LayoutGenerator.fit(ells(count), outlines=False)
+    assert sampled(plain, 1).outlines == sampled(plain, 1).polygons() == ()
+    assert not any(box.angle % 90 for box in sampled(plain, 1).boxes)
+
+
+def test_outlines_of_perturbed_layouts_are_the_labels_own() -> None:
+    labelled = ells(24)
+    generator = LayoutGenerator.fit(labelled)
+    layout = generator.perturb(np.random.default_rng(0), SIDE, SIDE, strength=0)
+    real = [{tuple(np.round(s.outline()[0], 3)) for s in image.shapes or ()} for image in labelled.images]
+    assert {tuple(s.outline()[0].round(3)) for s in layout.shapes() if s.label == "house"} < max(
+        real, key=lambda corners: len(corners & {tuple(o[0]) for o in layout.outlines if o is not None})
+    )
+    moved = generator.perturb(np.random.default_rng(0), SIDE, SIDE, strength=1)
+    for shape in moved.shapes():
+        if shape.polygon is not None:
+            is_ell(shape.polygon, shape.box)
+
+
+def test_outlines_are_painted_on_masks() -> None:
+    generator = LayoutGenerator.fit(ells(24, masked=True))
+    layout = sampled(generator, 2, with_mask=True)
+    asked = Conditions(polygons=layout.polygons())
+    houses, classes = asked.ground(SIDE, SIDE)
+    assert classes == ("house",)
+    assert layout.mask_classes == ("house", "grass")
+    np.testing.assert_array_equal(layout.mask == 0, houses == 0)
+    assert 0 < np.mean(houses == 0) < 0.9 * sum(b.width * b.height for b in layout.boxes) / SIDE**2
+    on = sampled(generator, 2).on_ground(("land", "house", "tank"), "land")
+    alone = sampled(generator, 2).on_ground(("land", "house", "tank"), None)
+    assert on.mask is not None and alone.mask is not None
+    assert set(np.unique(on.mask)) == {0, 1, 2} and set(np.unique(alone.mask)) == {1, 2, 255}
+    np.testing.assert_array_equal(on.mask == 1, Conditions(polygons=on.polygons()).ground(SIDE, SIDE)[0] == 0)
+
+
+def test_outlines_end_where_labels_end() -> None:
+    """Labels of a set that is cut at the border are, and so is what is drawn after them."""
+    images = []
+    for image in ells(24, boxed=False).images:
+        shapes = []
+        for shape in image.shapes or ():
+            points = shape.outline() - (32, 25)  # the first of each row reaches out
+            rings = polygons(points, SIDE, SIDE)
+            if rings:
+                (x0, y0), (x1, y1) = rings[0].min(0), rings[0].max(0)
+                shapes.append(Shape(Box.from_xyxy("house", x0, y0, x1, y1), rings[0]))
+        images.append(image.replace(shapes=tuple(shapes)))
+    generator = LayoutGenerator.fit(LabelledSet(images, ("house",)))
+    assert generator.convention.clips
+    touching = 0
+    for seed in range(10):
+        for shape in sampled(generator, seed).shapes():
+            assert shape.outline().min() >= 0 and shape.outline().max() <= SIDE
+            own = framed(shape.outline(), shape.box.angle)
+            np.testing.assert_allclose(filling(row_of(shape.box), own), shape.outline(), atol=1e-6)
+            touching += shape.outline().min() == 0
+    assert touching > 3
+
+
+def test_outlines_are_saved(tmp_path: Path) -> None:
+    for count in (3, 24):
+        generator = LayoutGenerator.fit(ells(count))
+        again = LayoutGenerator.load(generator.save(tmp_path / "layouts.json"))
+        assert sampled(again, 4).polygons() == sampled(generator, 4).polygons() != ()
+    record = json.loads((tmp_path / "layouts.json").read_text())
+    for outlines in ([None], [[[0, 0], [1, 1], [2, 2]]] * 13, [[[0, 0], [1, None], [2, 2]]] * 13):
+        record["scenes"][0]["outlines"] = outlines
+        (tmp_path / "layouts.json").write_text(json.dumps(record))
+        with pytest.raises(DataError, match=r"layouts\.json"):
+            LayoutGenerator.load(tmp_path / "layouts.json")
+
+
+def test_an_outline_that_crosses_itself_is_its_largest_part() -> None:
+    bow = np.array([[0, 0], [30, 20], [30, 0], [10, 10]], float) + 50
+    shapes = (Shape(Box.from_xyxy("a", 50, 50, 80, 70), bow), Shape(Box("a", 9, 9, 4, 4), bow[:2].repeat(2, 0)))
+    images = [LabelledImage(str(k), Path("i"), SIDE, SIDE, shapes=shapes * 3) for k in range(12)]
+    layout = sampled(LayoutGenerator.fit(LabelledSet(images, ("a",))), 0)
+    assert layout.polygons()  # valid, or `Polygon` would refuse them
