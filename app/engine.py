@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from earthgen.app.own import OwnLabelsStore
 from earthgen.app.settings import Settings
 from earthgen.app.tasks import Tasks
 from earthgen.app.uploads import Uploads
-from earthgen.app.worker import BusyError, Worker
+from earthgen.app.worker import BusyError, CancelledError, Worker
 from earthgen.app.worlds import Regions, View, Worlds
 from earthgen.conditions import Guidance
 from earthgen.output.atomic import check_writable
@@ -73,6 +74,7 @@ class Engine:
         else:
             loading, sha256, usual = Future(), "", usual_steps(pipe)
             loading.set_result(_given(pipe))
+        loading.add_done_callback(partial(_interruptible, worker))
         regions, cache = Regions(folder / "regions"), TileCache(settings.cache)
         uploads = Uploads(folder / "uploads", settings.upload_pixels, settings.kept_bytes)
         worlds = Worlds(loading, regions, uploads, cache, settings.worlds)
@@ -130,6 +132,23 @@ def _loaded(settings: Settings, folder: Path) -> Model:
     return model
 
 
+def _interruptible(worker: Worker, loading: Future[Model]) -> None:
+    """Let a loaded model look before each evaluation of a network whether the server ends.
+
+    A tile of many steps, or the decoding of a large image, would else hold up the end for a minute.
+    """
+    if loading.cancelled() or loading.exception() is not None:
+        return
+
+    def look(*_: Any) -> None:
+        worker.check()
+
+    pipe = loading.result().pipe
+    for network in (pipe.unet, pipe.refiner, pipe.vae.encoder, pipe.vae.decoder):
+        if network is not None:
+            network.register_forward_pre_hook(look)
+
+
 def _given(pipe: Any) -> Model:
     from earthgen.cli.models import Model
 
@@ -149,4 +168,7 @@ async def _result(future: Future[Any], request: Request, deadline: float, late: 
             raise BusyError(late, 5)
     if waited.cancelled():
         raise BusyError("the server ends")
-    return waited.result()
+    try:
+        return waited.result()
+    except CancelledError as error:
+        raise BusyError("the server ends") from error

@@ -48,6 +48,8 @@ _BUSY: dict[int | str, dict[str, Any]] = {
     503: {"description": "Busy; `Retry-After` says for how many seconds."},
     422: {"description": "An argument breaks a rule.", "content": {"application/json": {}}},
 }
+_PARTING = 3
+"""Seconds that what is being sent has to end when the server ends."""
 _NO_SCRIPT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
 """Of results: the page of a data set shows words that somebody typed."""
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such thing."}}
@@ -367,8 +369,15 @@ def run(settings: Settings) -> None:
     import uvicorn
 
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning"))
-    loading = app.engine.loading
+    worker, loading = app.engine.worker, app.engine.loading
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: Any = None) -> None:
+            worker.stop(0)  # requests that wait for the model are answered now, and then waited for
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(app, settings.host, settings.port, log_level="warning", timeout_graceful_shutdown=_PARTING)
+    server = Server(config)
 
     def loaded(_: Any) -> None:
         server.should_exit |= not loading.cancelled() and loading.exception() is not None

@@ -7,6 +7,7 @@ so that nobody's map stands still for somebody's export. Clients take turns in b
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -120,9 +121,15 @@ class Worker:
             if not self.started and not self._stopped:
                 self.started = True
                 self._thread.start()
+                # Python ends a thread that is within torch by unwinding it, which C++ answers by aborting the process.
+                atexit.register(self.stop, None)
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """End after the unit or step that runs. What waits is given up."""
+    def stop(self, timeout: float | None = 30.0) -> None:
+        """End after what runs, where that takes no breath and does not `check`. What waits is given up.
+
+        Args:
+            timeout: Seconds to wait for it; None waits until it is done, as Python does in any case before it ends.
+        """
         with self._wake:
             self._stopped = True
             for unit in self._asked.values():
@@ -130,6 +137,8 @@ class Worker:
             self._wake.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        if not self._thread.is_alive():
+            atexit.unregister(self.stop)
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -188,10 +197,18 @@ class Worker:
         """
         with self._wake:
             unit = None if self._stopped else self._units.next()
-        if self._stopped:
-            raise CancelledError("the server ends")
+        self.check()
         if unit is not None:
             self._do(unit)
+
+    def check(self) -> None:
+        """For what takes long without a breath: a unit, or a part of a job. Does nothing on another thread.
+
+        Raises:
+            CancelledError: The server ends.
+        """
+        if self._stopped and threading.current_thread() is self._thread:
+            raise CancelledError("the server ends")
 
     def _run(self) -> None:
         while True:

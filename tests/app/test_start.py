@@ -101,3 +101,41 @@ def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(
     # In a thread of its own: a browser of other tests has a loop running in this one.
     with ThreadPoolExecutor(1) as thread, pytest.raises(WeightsError, match="truncated"):
         thread.submit(server.run, asked).result()
+
+
+def test_a_server_that_ends_gives_up_its_tile_and_answers_who_waits(
+    settings: Settings, pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+    import uvicorn
+
+    from earthgen.app import server
+
+    servers: list[Any] = []
+    evaluations: list[int] = []
+    startup = uvicorn.Server.startup
+
+    async def seen(self: Any, sockets: Any = None) -> None:
+        await startup(self, sockets)
+        servers.append(self)
+
+    monkeypatch.setattr(uvicorn.Server, "startup", seen)
+    monkeypatch.setattr(server, "create_app", partial(server.create_app, pipe=pipe, page=False))
+    asked = server.with_free_port(dataclasses.replace(settings, port=0))
+    url = f"http://127.0.0.1:{asked.port}/tiles/8/134/90.png?steps=50"
+    counting = pipe.unet.register_forward_hook(lambda *_: evaluations.append(1))
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(server.run, asked)
+        try:
+            while not servers:
+                time.sleep(0.01)
+            tile = threads.submit(httpx.get, url, timeout=60)
+            while not evaluations:
+                time.sleep(0.001)
+        finally:
+            for one in servers:
+                one.should_exit = True
+        assert tile.result(60).json() == {"detail": "the server ends"}
+        running.result(60)
+    counting.remove()
+    assert 0 < len(evaluations) < 50

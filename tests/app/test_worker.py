@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -148,3 +150,56 @@ def test_stopping_ends_a_job_and_gives_up_who_waits() -> None:
     assert job.done.is_set() and order[-1] == "cancelled"
     with pytest.raises(BusyError):
         worker.ask("late", lambda: 0, "a")
+
+
+def test_a_check_ends_a_unit_of_a_server_that_ends_and_no_other_thread() -> None:
+    worker, looked = Worker(), []
+    worker.start()
+
+    def work() -> None:
+        while True:
+            looked.append(1)
+            worker.check()
+            time.sleep(0.01)
+
+    unit = worker.ask("long", work, "a")
+    while not looked:
+        time.sleep(0.01)
+    worker.stop(10)
+    with pytest.raises(CancelledError, match="ends"):
+        unit.future.result(0)
+    worker.check()
+
+
+WITHIN_TORCH = """
+import sys, threading, time
+import torch
+from earthgen.app.worker import Worker
+
+torch.set_num_threads(1)
+begun = threading.Event()
+
+class Job:
+    client = ""
+
+    def run(self, breathe):
+        image, end = torch.ones(1, 32, 256, 256), time.monotonic() + 1
+        begun.set()
+        while time.monotonic() < end:
+            torch.nn.functional.conv2d(image, torch.ones(32, 32, 3, 3))
+        print("ended", flush=True)
+
+worker = Worker()
+worker.submit(Job())
+worker.start()
+begun.wait()
+if "stop" in sys.argv:
+    worker.stop(0.01)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["stop"]], ids=["never stopped", "stopped, but late"])
+def test_python_ends_after_the_thread_and_not_within_it(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHIN_TORCH, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
