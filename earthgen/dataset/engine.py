@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -226,6 +227,7 @@ def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
         if masks_alone:
             _put(store, store.masks, real.CarvedMasks.fit(seen))
         else:
+            _check_objects(config, seen)
             LayoutGenerator.fit(seen, config.layout.outlines).save(store.layouts)
     # Of captions, the labels say nothing that they could be held against.
     if (
@@ -242,6 +244,17 @@ def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
             _put(store, store.filter, AgreementFilter.fit(seen, progress=sys.stderr.isatty()))
         finally:
             torch.set_num_threads(threads)
+
+
+def _check_objects(config: Config, seen: LabelledSet) -> None:
+    """Say which classes layouts cannot have."""
+    found = {shape.label for image in seen.images for shape in image.shapes or ()}
+    if not found:
+        raise ArgumentError("real", 'must hold objects of the classes, and not in its split "test" alone', config.real)
+    missing = [name for name in seen.classes if name in config.objects and name not in found]
+    if missing:
+        shown = ", ".join(map(repr, missing))
+        warnings.warn(f"the real labels hold no object of {shown}, so there is none in the data set", stacklevel=2)
 
 
 def _put(store: Store, folder: Path, learned: Any) -> None:

@@ -58,7 +58,7 @@ class Filter(Protocol):
     def judge(self, images: Sequence[NDArray[np.uint8]], conditions: Sequence[Conditions]) -> list[Verdict]:
         """One verdict for each image (height, width, 3), uint8 RGB; an image's does not depend on the others.
 
-        Objects are `boxes` and `polygons`, each one of them: what has an outline is judged by this alone.
+        Objects are the `boxes` and the `polygons`.
         """
         ...
 
@@ -191,10 +191,11 @@ class AgreementFilter:
         if self.classifier is not None and (name := asked_class(asked.text, self.classifier.classes)) is not None:
             pixels = resized(image, self.classifier.about["size"])[None]
             scores["class"] = float(self.classifier.probabilities(pixels)[0, self.classifier.classes.index(name)])
-        if self.evaluator is not None and (asked.boxes is not None or asked.mask is not None):
+        laid_out = asked.boxes is not None or asked.polygons is not None
+        if self.evaluator is not None and (laid_out or asked.mask is not None):
             seen = self.evaluator.see(image)
-            if seen.objects is not None and asked.boxes is not None:
-                objects: list[Box | Polygon] = [*asked.boxes, *(asked.polygons or ())]
+            if seen.objects is not None and laid_out:
+                objects: list[Box | Polygon] = [*(asked.boxes or ()), *(asked.polygons or ())]
                 agreements = object_agreements(seen.objects, objects, self.evaluator.classes)
                 if agreements:
                     scores["objects"] = float(np.mean([a for _, a in agreements]))

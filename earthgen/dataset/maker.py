@@ -165,8 +165,7 @@ class Maker:
         candidates = [self._candidate(asked, scene, w, p) for w, p in zip(tiles, parts, strict=True)]
         with self._timed("filter"):
             verdicts = [KEPT] * len(tiles) if self.filter is None else [
-                self.filter.judge([c.image], [judged(a, p)])[0]  # alone, as they were made
-                for (c, a), p in zip(candidates, parts, strict=True)
+                self.filter.judge([c.image], [a])[0] for c, a in candidates  # alone, as they were made
             ]  # fmt: skip
         pictures = []
         with self._timed("write"):
@@ -202,11 +201,12 @@ class Maker:
         self, asked: Conditions, scene: Scene, window: Window | None, parts: Sequence[Part]
     ) -> tuple[Scene, Conditions]:
         """The image, or a tile of it, and its labels as conditions: what was asked there, as far as it is labelled."""
-        told = asked
-        if asked.boxes is not None:
-            told = told.replace(boxes=tuple(part.shape.box for part in parts))
+        told, shapes = asked, [part.shape for part in parts]
         if asked.polygons is not None:
-            told = told.replace(polygons=tuple(p for part in parts if (p := as_polygon(part.shape)) is not None))
+            told = told.replace(polygons=tuple(one for s in shapes if (one := as_polygon(s)) is not None))
+            shapes = [shape for shape in shapes if shape.polygon is None]
+        if asked.boxes is not None:
+            told = told.replace(boxes=tuple(shape.box for shape in shapes))
         if window is None:
             return scene, self._labelled(told)
         if asked.mask is not None:
@@ -254,13 +254,6 @@ def layouts_of(config: Config, store: Store) -> LayoutGenerator | CarvedMasks | 
     if store.masks.exists():
         return CarvedMasks.load(store.masks)
     return LayoutGenerator.from_rules({name: config.layout.rules.get(name, DEFAULT_RULE) for name in config.objects})
-
-
-def judged(told: Conditions, parts: Sequence[Part]) -> Conditions:
-    """What a filter judges: an object that has an outline by this alone."""
-    if told.polygons is None or told.boxes is None:
-        return told
-    return told.replace(boxes=tuple(part.shape.box for part in parts if part.shape.polygon is None))
 
 
 def filter_of(config: Config, store: Store) -> Filter | None:

@@ -36,7 +36,8 @@ def read(config: Config) -> LabelledSet | None:
     try:
         return labels.read(config.real)
     except ArgumentError as error:
-        raise ArgumentError("real", f"must be labels of one format: {error}", config.real) from error
+        rule = f"must be labels whose {error.argument} can be told, which {error.rule}"
+        raise ArgumentError("real", rule, config.real) from error
 
 
 def classes(config: Config, real: LabelledSet | None) -> tuple[str, ...]:

@@ -93,11 +93,13 @@ def conditions(config: Config, row: Row, layout: Layout | None, number: int) -> 
     )
     if layout is None:
         return asked
-    # Of a ground that nothing is said of, it is said that there is no other object on it.
+    # An outline is told alone: a box beside it would be filled to its corners (`benchmarks/outlines.py`).
+    boxes, polygons = tuple(shape.box for shape in layout.shapes() if shape.polygon is None), layout.polygons()
+    # Of a ground that nothing is said of, it is said that there is no object on it where there is none.
     whole = config.task == "detection" or config.layout.background == BACKGROUND
     return asked.replace(
-        boxes=layout.boxes if layout.boxes or whole else None,
-        polygons=layout.polygons() or None,
+        boxes=boxes if boxes or (whole and not polygons) else None,
+        polygons=polygons or None,
         mask=layout.mask,
         mask_classes=layout.mask_classes,
     )

@@ -403,14 +403,30 @@ class TestOutlines:
         pictures = rows_of(tmp_path / "out")[0]["pictures"]
         assert len(seen) == len(pictures) == 4
         for asked, picture in zip(seen, pictures, strict=True):
-            assert asked.boxes == ()
+            assert asked.boxes is None
             assert [[list(xy) for xy in p.points] for p in asked.polygons] == [s["polygon"] for s in picture["shapes"]]
             scene = Scene.read(tmp_path / "out" / picture["image"]["file"])
-            assert len(scene.provenance.conditions["boxes"]) == len(scene.provenance.conditions["polygons"])
+            assert "boxes" not in scene.provenance.conditions
+            assert len(scene.provenance.conditions["polygons"]) == len(asked.polygons)
         assert any(s["visible"] < 1 for p in pictures for s in p["shapes"])
 
 
 class TestRefused:
+    def test_labels_to_learn_from_without_what_is_asked(self, config, tmp_path: Path) -> None:
+        Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+        image = LabelledImage("a", tmp_path / "a.png", 64, 64, shapes=(Shape(labels.base.Box("ship", 20, 20, 9, 9)),))
+        labels.export(LabelledSet([image], ("ship", "buoy")), tmp_path / "real", ["coco"])
+        learned = {"real": str(tmp_path / "real" / "coco"), "layout": {}, "filter": {"enabled": False}, "count": 1}
+        with pytest.warns(UserWarning, match="hold no object of 'buoy', so there is none in the data set"):
+            engine.make(config(classes=[], **learned), tmp_path / "out")
+        with pytest.raises(ArgumentError, match=r"`real` must hold objects of the classes, .* but got '.*coco'"):
+            engine.make(config(classes=["buoy"], **learned), tmp_path / "none")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(
+            ArgumentError, match=r"`real` must be labels whose format can be told, which must be one of"
+        ):
+            engine.make(config(classes=[], **{**learned, "real": str(tmp_path / "empty")}), tmp_path / "none")
+
     def test_a_ground_where_masks_tell_it(self, config, tmp_path: Path) -> None:
         Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
         image = LabelledImage("a", tmp_path / "a.png", 64, 64, mask=np.zeros((64, 64), np.uint8))

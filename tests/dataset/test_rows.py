@@ -121,10 +121,13 @@ def test_of_a_ground_that_nothing_is_said_of_it_is_said_that_it_bears_no_more() 
     assert asked.boxes == () and asked.text is None and asked.mask is not None and (asked.mask == 255).all()
 
 
-def test_outlines_are_asked_for_beside_their_boxes() -> None:
+def test_an_outline_is_asked_for_in_place_of_its_box() -> None:
     ell = np.array([[10, 10], [30, 10], [30, 16], [18, 16], [18, 22], [10, 22]], float)
     shown = layout(Box("building", 20, 16, 20, 12), Box("building", 50, 50, 8, 8))
     asked = rows.conditions(CONFIG, rows.row(CONFIG, 0), replace(shown, outlines=(ell, None)), 0)
-    assert asked.boxes == shown.boxes
+    assert asked.boxes == shown.boxes[1:]
     assert asked.polygons == (Polygon("building", tuple(map(tuple, ell))),)
+    assert asked.text == "an aerial photo of buildings"
+    alone = replace(shown, boxes=shown.boxes[:1], outlines=(ell,))
+    assert rows.conditions(CONFIG, rows.row(CONFIG, 0), alone, 0).boxes is None  # () would say that there is nothing
     assert rows.conditions(CONFIG, rows.row(CONFIG, 0), shown, 0).polygons is None
