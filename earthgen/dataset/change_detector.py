@@ -6,8 +6,9 @@ the yardstick of the verify loop, plain on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from earthgen.errors import ArgumentError
 
 Mask = NDArray[np.bool_]
 RGB = NDArray[np.uint8]
+Light = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,8 +95,13 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 def standardised(image: RGB) -> NDArray[np.float32]:
     """(3, height, width) of zero mean and unit deviation in each channel: dates differ in light and haze."""
     pixels = image.transpose(2, 0, 1).astype(np.float32)
-    mean, deviation = pixels.mean((1, 2), keepdims=True), pixels.std((1, 2), keepdims=True)
-    return (pixels - mean) / (deviation + 1)
+    mean, deviation = _light(pixels)
+    return (pixels - mean) / deviation
+
+
+def _light(pixels: NDArray[np.float32]) -> Light:
+    """Mean and deviation of each channel, (3, 1, 1), the latter never near 0."""
+    return pixels.mean((1, 2), keepdims=True), pixels.std((1, 2), keepdims=True) + 1
 
 
 def train_detector(
@@ -145,22 +152,35 @@ def _dice(found: Tensor, changed: Tensor) -> Tensor:
     return 1 - (2 * (found * changed).sum() + 1) / (found.sum() + changed.sum() + 1)
 
 
-Ready = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]
+class _Ready(NamedTuple):
+    """A sample from which windows are cut; its pixels stay bytes, as floats of a real data set would not fit."""
+
+    images: tuple[RGB, RGB]
+    """(3, height, width), at least as large as a window."""
+    light: tuple[Light, Light]
+    """Of each image."""
+    changed: Mask
+    places: NDArray[np.intp]
+    """Flat indices of changed pixels."""
 
 
-def _padded(sample: ChangeSample, side: int) -> Ready:
-    """Standardised images, the change, and the flat indices of changed pixels."""
+def _padded(sample: ChangeSample, side: int) -> _Ready:
     more = [max(0, side - n) for n in sample.changed.shape]
     rim = ((0, more[0]), (0, more[1]))
-    images = [np.pad(standardised(i), ((0, 0), *rim), "symmetric") for i in (sample.first, sample.second)]
+    first, second = (image.transpose(2, 0, 1) for image in (sample.first, sample.second))
     changed = np.pad(sample.changed, rim, "symmetric")
-    return images[0], images[1], changed.astype(np.float32), np.flatnonzero(changed)
+    return _Ready(
+        (np.pad(first, ((0, 0), *rim), "symmetric"), np.pad(second, ((0, 0), *rim), "symmetric")),
+        (_light(first.astype(np.float32)), _light(second.astype(np.float32))),
+        changed,
+        np.flatnonzero(changed),
+    )
 
 
-def _view(ready: Ready, config: ChangeDetectorConfig, random: np.random.Generator) -> list[NDArray[np.float32]]:
+def _view(ready: _Ready, config: ChangeDetectorConfig, random: np.random.Generator) -> list[NDArray[np.float32]]:
     """A window, turned, mirrored, its two images swapped, each in a light of its own."""
-    *arrays, places = ready
-    height, width = arrays[2].shape
+    places = ready.places
+    height, width = ready.changed.shape
     limits = height - config.crop, width - config.crop
     if places.size and random.random() < config.on_change:
         middle = np.array(divmod(int(places[random.integers(places.size)]), width))
@@ -170,10 +190,12 @@ def _view(ready: Ready, config: ChangeDetectorConfig, random: np.random.Generato
         top, left = random.integers(0, np.add(limits, 1))
     turns, mirror, swap = int(random.integers(4)), random.integers(2), random.integers(2)
     parts = []
-    for array in arrays:
-        part = np.rot90(array[..., top : top + config.crop, left : left + config.crop], turns, (-2, -1))
+    for array in (*ready.images, ready.changed):
+        part = array[..., top : top + config.crop, left : left + config.crop].astype(np.float32)
+        part = np.rot90(part, turns, (-2, -1))
         parts.append(part[..., ::-1] if mirror else part)
-    for k in range(2):
+    for k, (mean, deviation) in enumerate(ready.light):
+        parts[k] = (parts[k] - mean) / deviation
         gain = np.exp(random.normal(0, config.colour, (3, 1, 1))).astype(np.float32)
         parts[k] = parts[k] * gain + random.normal(0, config.colour, (3, 1, 1)).astype(np.float32)
     if swap:
@@ -192,7 +214,7 @@ def detect(net: ChangeDetector, first: RGB, second: RGB) -> NDArray[np.float32]:
     return found
 
 
-def change_scores(net: ChangeDetector, samples: Sequence[ChangeSample], threshold: float = 0.5) -> dict[str, float]:
+def change_scores(net: ChangeDetector, samples: Iterable[ChangeSample], threshold: float = 0.5) -> dict[str, float]:
     """Precision, recall and F1 of changed pixels over all samples together, 0 to 1."""
     right = told = there = 0
     for sample in samples:

@@ -3,16 +3,18 @@
 An arm is one training: on a share of the real images, on the synthetic ones, or on both, from one seed. All arms take
 equally many steps of equally many windows, so that none wins by being trained longer; with both, half of each batch is
 real. An arm's result is kept as soon as it is there, and a loop that was stopped goes on with the next.
+
+`earthgen.dataset.verify_change` has the same loop for pairs of change.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -24,6 +26,7 @@ from earthgen.dataset.filter_evaluator import EvaluatorConfig
 from earthgen.dataset.verify_data import fraction_of
 from earthgen.errors import ArgumentError
 from earthgen.labels.base import LabelledImage, LabelledSet
+from earthgen.labels.change import ChangePair
 from earthgen.metrics.network import FitConfig
 from earthgen.output.atomic import StrPath, check_writable, write_text
 
@@ -40,16 +43,12 @@ METRICS = {
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyConfig:
-    """Which arms there are, and how each is trained."""
+class ArmsConfig:
+    """Which arms there are."""
 
     fractions: tuple[float, ...] = (0.1, 0.25, 1.0)
     seeds: int = 3
     held_out: float = 0.25  # share of the real images to test on, where they have neither split "test" nor "val"
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
-    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)  # what segments
-    side: int = 64  # pixels a side that images are resized to for their class
-    classifier: FitConfig = field(default_factory=lambda: FitConfig(steps=1_000, batch_size=64, colour=0.15))
 
     def __post_init__(self) -> None:
         if not self.fractions or not all(0 < f <= 1 for f in self.fractions):
@@ -57,6 +56,16 @@ class VerifyConfig:
         if self.seeds < 1:
             raise ArgumentError("seeds", "must be at least 1", self.seeds)
         object.__setattr__(self, "fractions", tuple(sorted(set(self.fractions))))
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyConfig(ArmsConfig):
+    """Which arms there are, and how each is trained."""
+
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)  # what segments
+    side: int = 64  # pixels a side that images are resized to for their class
+    classifier: FitConfig = field(default_factory=lambda: FitConfig(steps=1_000, batch_size=64, colour=0.15))
 
     def with_steps(self, steps: int) -> VerifyConfig:
         """The same, every network trained for that many steps."""
@@ -81,7 +90,26 @@ class Arm:
         return f"{self.kind}{share}-seed{self.seed}"
 
 
-def arms(config: VerifyConfig) -> list[Arm]:
+Item = TypeVar("Item", LabelledImage, ChangePair)
+
+
+@dataclass(frozen=True, slots=True)
+class Sets(Generic[Item]):
+    """What arms are trained and tested on."""
+
+    train: Sequence[Item]
+    test: Sequence[Item]
+    synthetic: Sequence[Item]
+    digests: Mapping[str, str]
+    """Of each, by its name."""
+
+
+Learner = Callable[[Sequence[Sequence[Item]], Sequence[Item], int, str | None], dict[str, Any]]
+"""Figures of a network trained on sources (real, synthetic, or real and then synthetic), tested on images, from a seed,
+with the title of its progress bar."""
+
+
+def arms(config: ArmsConfig) -> list[Arm]:
     """All arms; those of the first seed come first, so that a stopped loop has a whole table of fewer seeds."""
     kinds: tuple[Literal["real", "both"], ...] = ("real", "both")
     return [
@@ -118,17 +146,39 @@ def verify(
     """
     config = config or VerifyConfig()
     task = task or _task_of(real, synthetic)
-    train, test = _halves(real, task, config.held_out)
+    train, test = halves(_known(real.images, task), task, config.held_out)
     extra = _known(synthetic.images, task)
     learn = _learner(task, real, synthetic, config)
     if not extra:
         raise ArgumentError("synthetic", f"must hold images with labels for {task}", len(synthetic))
+    digests = {name: _digest(part) for name, part in (("train", train), ("test", test), ("synthetic", extra))}
+    return run(task, METRICS[task], Sets(train, test, extra, digests), learn, fraction_of, folder, config, progress)
+
+
+def run(
+    task: str,
+    metrics: Sequence[str],
+    sets: Sets[Item],
+    learn: Learner[Item],
+    share: Callable[[Sequence[Item], float, int], list[Item]],
+    folder: StrPath,
+    config: ArmsConfig,
+    progress: bool,
+) -> dict[str, Any]:
+    """The loop: train and test the arms that `folder` does not hold yet. Returns what `verify` does.
+
+    Args:
+        task: Its name.
+        metrics: Which figures are told, the headline first.
+        sets: What to train and to test on.
+        learn: Trains and tests an arm.
+        share: A fraction of real images, by a seed.
+        folder: As of `verify`.
+        config: As of `verify`; all of it is kept in `settings.json`.
+        progress: Whether to show progress bars.
+    """
     folder = check_writable(folder)
-    settings = {
-        "task": task,
-        "config": asdict(config),
-        "sets": {name: _digest(images) for name, images in (("train", train), ("test", test), ("synthetic", extra))},
-    }
+    settings = {"task": task, "config": asdict(config), "sets": dict(sets.digests)}
     _claim(folder, json.loads(json.dumps(settings)))
     rows = []
     bar = tqdm(arms(config), desc="arms", disable=not progress, unit="arm")
@@ -136,27 +186,23 @@ def verify(
         bar.set_postfix_str(arm.name)
         path = folder / "arms" / f"{arm.name}.json"
         if not path.exists():
-            chosen = [] if arm.fraction is None else fraction_of(train, arm.fraction, arm.seed)
-            sources = [images for images in (chosen, extra if arm.kind != "real" else []) if images]
-            figures = learn(sources, test, arm.seed, arm.name if progress else None)
+            chosen = [] if arm.fraction is None else share(sets.train, arm.fraction, arm.seed)
+            sources = [images for images in (chosen, sets.synthetic if arm.kind != "real" else []) if images]
+            figures = learn(sources, sets.test, arm.seed, arm.name if progress else None)
             row = {**asdict(arm), "images": sum(map(len, sources)), "figures": figures}
             write_text(path, json.dumps(row, indent=1) + "\n")
         rows.append(json.loads(path.read_text()))
     record = {
         "task": task,
-        "metrics": list(METRICS[task]),
-        "images": {"real": len(train), "synthetic": len(extra), "test": len(test)},
+        "metrics": list(metrics),
+        "images": {"real": len(sets.train), "synthetic": len(sets.synthetic), "test": len(sets.test)},
         "arms": rows,
     }
     write_text(folder / "verify.json", json.dumps(record, indent=1) + "\n")
     return record
 
 
-Learner = Callable[[Sequence[Sequence[LabelledImage]], Sequence[LabelledImage], int, str | None], dict[str, Any]]
-"""Figures of a network trained on sources, tested on images, from a seed, with the title of its progress bar."""
-
-
-def _learner(task: Task, real: LabelledSet, synthetic: LabelledSet, config: VerifyConfig) -> Learner:
+def _learner(task: Task, real: LabelledSet, synthetic: LabelledSet, config: VerifyConfig) -> Learner[LabelledImage]:
     if task in ("detection", "oriented"):
         shared = set(real.classes) & set(synthetic.classes)
         if not shared:
@@ -186,9 +232,11 @@ def _task_of(real: LabelledSet, synthetic: LabelledSet) -> Task:
     raise ArgumentError("synthetic", "must have labels of a kind that the real images have", len(synthetic))
 
 
-def _halves(real: LabelledSet, task: Task, share: float) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Real images to train on and to test on."""
-    known = _known(real.images, task)
+def halves(known: Sequence[Item], task: str, share: float) -> tuple[list[Item], list[Item]]:
+    """Real images with labels of a task: those to train on, and those to test on, a share where no split says which.
+
+    Raises `ArgumentError` where either is empty.
+    """
     tested = next((s for s in ("test", "val") if any(image.split == s for image in known)), None)
     if tested is not None:
         test = [image for image in known if image.split == tested]

@@ -15,10 +15,34 @@ LABELS = {
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
     "accuracy": "accuracy",
+    "f1": "F1 of change",
+    "precision": "precision",
+    "recall": "recall",
 }
-TITLES = {"real": "real alone", "both": "real + synthetic", "synthetic": "synthetic alone"}
 _COLOURS = {"real": (60, 90, 150), "both": (200, 90, 30), "synthetic": (90, 140, 70)}
 _PAPER, _INK, _RULE = (250, 250, 248), (45, 48, 52), (222, 222, 218)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a report speaks of a task."""
+
+    unit: str
+    both: str
+    """The arm of real and synthetic ones."""
+    training: str
+
+    @classmethod
+    def of(cls, task: str) -> Words:
+        """Change detectors see the two kinds one after the other, all others at once."""
+        if task == "change":
+            longer = "equally many training steps for every arm, further ones on real pairs after synthetic ones"
+            return cls("pairs", "synthetic, then real", longer)
+        return cls("images", "real + synthetic", "equally many training steps for every arm")
+
+    def titles(self) -> dict[str, str]:
+        """Of the kinds of arm."""
+        return {"real": "real alone", "both": self.both, "synthetic": "synthetic alone"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +91,15 @@ def fractions(record: dict[str, Any]) -> list[float]:
 
 def markdown(record: dict[str, Any]) -> str:
     """Tables of all metrics: rows are shares of the real images, figures percent, mean ± deviation over seeds."""
-    images = record["images"]
+    images, words = record["images"], Words.of(record["task"])
     lines = [
         f"# Verify: {record['task']}",
         "",
-        f"{images['real']} real images to train on, {images['synthetic']} synthetic, {images['test']} real to test on; "
-        f"{len({arm['seed'] for arm in record['arms']})} seeds; equally many training steps for every arm.",
+        f"{images['real']} real {words.unit} to train on, {images['synthetic']} synthetic, {images['test']} real to "
+        f"test on; {len({arm['seed'] for arm in record['arms']})} seeds; {words.training}.",
     ]
     for metric in record["metrics"]:
-        lines += ["", f"{LABELS[metric]}, %", "", "| real images | real alone | real + synthetic | gain |"]
+        lines += ["", f"{LABELS[metric]}, %", "", f"| real {words.unit} | real alone | {words.both} | gain |"]
         lines.append("|---|---|---|---|")
         for fraction in fractions(record):
             cells = [str(spread(record, metric, kind, fraction)) for kind in ("real", "both")]
@@ -89,7 +113,7 @@ def markdown(record: dict[str, Any]) -> str:
 
 def plot(record: dict[str, Any], width: int = 720, height: int = 460) -> Image.Image:
     """The headline metric against the share of real images, with bars of one deviation, for every kind of arm."""
-    metric, shares = record["metrics"][0], fractions(record)
+    metric, shares, words = record["metrics"][0], fractions(record), Words.of(record["task"])
     lines = {kind: [spread(record, metric, kind, share) for share in shares] for kind in ("real", "both")}
     lines["synthetic"] = [spread(record, metric, "synthetic", None)] * len(shares)
     top = _round_up(max(s.mean + s.deviation for line in lines.values() for s in line))
@@ -109,8 +133,8 @@ def plot(record: dict[str, Any], width: int = 720, height: int = 460) -> Image.I
         draw.text((left - 8, y_of(value)), f"{100 * value:g}", fill=_INK, font=small, anchor="rm")
     for k, share in enumerate(shares):
         draw.text((x_of(k), lower + 8), f"{share:.0%}", fill=_INK, font=small, anchor="ma")
-    draw.text(((left + right) / 2, height - 12), "share of the real images", fill=_INK, font=small, anchor="ms")
-    draw.text((left, 14), f"{LABELS[metric]} on held-out real images, %", fill=_INK, font=font)
+    draw.text(((left + right) / 2, height - 12), f"share of the real {words.unit}", fill=_INK, font=small, anchor="ms")
+    draw.text((left, 14), f"{LABELS[metric]} on held-out real {words.unit}, %", fill=_INK, font=font)
     for n, (kind, line) in enumerate(lines.items()):
         colour, shift = _COLOURS[kind], 5 * (n - 1)  # so that bars of equal means do not hide each other
         points = [(x_of(k) + shift, y_of(s.mean)) for k, s in enumerate(line)]
@@ -119,7 +143,7 @@ def plot(record: dict[str, Any], width: int = 720, height: int = 460) -> Image.I
             draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=colour)
             draw.line([(x, y_of(max(s.mean - s.deviation, 0.0))), (x, y_of(s.mean + s.deviation))], fill=colour)
         draw.ellipse([left + 200 * n, 46, left + 200 * n + 8, 54], fill=colour)
-        draw.text((left + 200 * n + 14, 50), TITLES[kind], fill=_INK, font=small, anchor="lm")
+        draw.text((left + 200 * n + 14, 50), words.titles()[kind], fill=_INK, font=small, anchor="lm")
     return page
 
 

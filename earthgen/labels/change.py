@@ -198,18 +198,34 @@ def export_changes(
     return found
 
 
-def read_changes(folder: StrPath, format: str, split: Split | None = None) -> list[ChangePair]:
+def read_changes(folder: StrPath, format: str | None = None, split: Split | None = None) -> list[ChangePair]:
     """The pairs of a folder in one of `FORMATS`, those of a split or all; labels are read when they are asked for.
 
+    Args:
+        folder: Of the format's own files.
+        format: None finds out from the files.
+        split: None takes all.
+
     Raises:
-        ArgumentError: The format is unknown.
+        ArgumentError: The format is unknown, or cannot be told from the files.
         DataError: Files are missing, or say what cannot be understood.
     """
-    if format not in FORMATS:
-        raise ArgumentError("format", f"must be one of {tuple(FORMATS)}", format)
+    if format not in (None, *FORMATS):
+        raise ArgumentError("format", f"must be one of {tuple(FORMATS)}, or None to find out", format)
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DataError(f"there is no folder {str(path)!r} to read changes from")
+    format = format or format_of(path)
+    if format is None:
+        inside = [name for name in FORMATS if (path / name).is_dir()]
+        what = f"give one of the folders {inside} in it" if inside else f"must be one of {tuple(FORMATS)}"
+        raise ArgumentError("format", f"cannot be told from the files in {str(path)!r}: {what}", None)
     found: list[ChangePair] = import_module("earthgen.labels.change_reading").read(path, format)
     found = [pair for pair in found if split in (None, pair.split)]
+    return found
+
+
+def format_of(folder: StrPath) -> str | None:
+    """The one of `FORMATS` that a folder is laid out as; None where it is none."""
+    found: str | None = import_module("earthgen.labels.change_reading").recognised(Path(folder).expanduser())
     return found

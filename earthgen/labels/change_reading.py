@@ -8,16 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import SPLITS, Split
 from earthgen.labels.change import Bands, ChangePair, read_bands
-from earthgen.labels.change_formats import SECOND_CLASSES
-from earthgen.labels.pictures import read_header, read_indices
+from earthgen.labels.change_formats import SECOND_CLASSES, SECOND_PALETTE
+from earthgen.labels.pictures import by_colour, read_header, read_indices
 from earthgen.simulate.events import Event
 
 _MAX_JSON = 1 << 30  # bytes
+_SIGNS: dict[str, tuple[str, ...]] = {
+    "levir-cd": ("A/*.png", "B", "label"),
+    "levir-cd-split": ("{split}/A/*.png", "{split}/B", "{split}/label"),
+    "second": ("{split}/im1", "{split}/im2"),
+    "change-geotiff": ("{split}/t1/*.tif", "{split}/t2", "{split}/label"),
+    "change-captions": ("captions.jsonl",),
+    "change-coco": ("annotations/changes_*.json",),
+}
+"""What lies in a folder of each format, and of no other, for one split at least."""
+
+
+def recognised(folder: Path) -> str | None:
+    """The format that a folder is laid out as; None where it is none."""
+    for name, signs in _SIGNS.items():
+        root = _split_root(folder) if name == "levir-cd-split" else folder
+        if any(all(any(root.glob(sign.format(split=split))) for sign in signs) for split in SPLITS):
+            return name
+    return None
 
 
 def read(folder: Path, format: str) -> list[ChangePair]:
@@ -39,7 +58,7 @@ def _levir_flat(folder: Path) -> list[ChangePair]:
 
 
 def _levir_split(folder: Path) -> list[ChangePair]:
-    root = folder / "LEVIR-CD+" if (folder / "LEVIR-CD+").is_dir() else folder
+    root = _split_root(folder)
     return [
         _pair(
             path.stem, path, root / split / "B" / path.name, split, partial(_binary, root / split / "label" / path.name)
@@ -47,6 +66,10 @@ def _levir_split(folder: Path) -> list[ChangePair]:
         for split in SPLITS
         for path in sorted((root / split / "A").glob("*.png"))
     ]
+
+
+def _split_root(folder: Path) -> Path:
+    return folder / "LEVIR-CD+" if (folder / "LEVIR-CD+").is_dir() else folder
 
 
 def _second(folder: Path) -> list[ChangePair]:
@@ -130,12 +153,22 @@ def _binary(path: Path) -> Bands:
 
 
 def _semantic(root: Path, name: str) -> Bands:
-    """SECOND's indices, whose 0 is unchanged, not a class: there nothing is known of the class."""
-    labels = [read_indices(root / f"label{number}" / name) for number in (1, 2)]
+    """SECOND's indices, or its colours. Index 0 is unchanged, not a class: there nothing is known of the class."""
+    labels = [_second_indices(root / f"label{number}" / name) for number in (1, 2)]
     binary = root / "label" / name
     changed = read_indices(binary) > 0 if binary.is_file() else (labels[0] > 0) | (labels[1] > 0)
     classes = [np.where(one > 0, one - np.uint8(1), np.uint8(UNKNOWN)) for one in labels]
     return np.stack([changed.astype(np.uint8), *classes]).astype(np.uint8)
+
+
+def _second_indices(path: Path) -> NDArray[np.uint8]:
+    """Of the pixels, (height, width): as our writer and open-cd have them, or in the colours they are published in."""
+    found = read_indices(path)
+    if found.ndim == 3:
+        found = by_colour(found, SECOND_PALETTE)
+    if found.max() >= len(SECOND_CLASSES):
+        raise DataError(f"{path} must hold SECOND's indices, 0 to {len(SECOND_CLASSES) - 1}, or its colours")
+    return found
 
 
 def _no_label() -> Bands:

@@ -18,6 +18,7 @@ from earthgen.conditions import UNKNOWN
 from earthgen.errors import ArgumentError, DataError
 from earthgen.labels.base import LabelledImage, LabelledSet
 from earthgen.labels.pictures import (
+    by_colour,
     check_indices,
     colours,
     encoded_mask,
@@ -137,7 +138,7 @@ def _read(path: Path, image: LabelledImage, names: tuple[str, ...], palette: Mas
         raise DataError(f"the mask {path} has shape {found.shape[:2]}, its image {(image.height, image.width)}")
     if found.ndim == 2 and palette is not None and is_palette(path):
         # Some tools number the colours of a file as they please. If all are of classes, they tell what the pixels are.
-        indices = _by_colour(read_pixels(path)[0], palette)
+        indices = by_colour(read_pixels(path)[0], palette)
         if ((indices != UNKNOWN) | (found == UNKNOWN)).all() and not np.array_equal(indices, found):
             return indices
     if found.ndim == 2:
@@ -148,16 +149,7 @@ def _read(path: Path, image: LabelledImage, names: tuple[str, ...], palette: Mas
         return path
     if palette is None:
         raise DataError(f"the mask {path} holds colours: say which class each is, as name,r,g,b in classes.csv")
-    indices = _by_colour(found, palette)
+    indices = by_colour(found, palette)
     if (indices == UNKNOWN).any():
         job.notes.add("pixels of colours that no class has are unknown", str(path))
     return indices
-
-
-def _by_colour(rgb: Mask, palette: Mask) -> Mask:
-    """The index in the palette (n, 3) of each colour (height, width, 3), 255 where it has none."""
-    weights = np.array([1 << 16, 1 << 8, 1], np.int64)
-    codes, known = rgb @ weights, palette @ weights
-    order = np.argsort(known)
-    place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    return np.where(known[order][place] == codes, order[place], UNKNOWN).astype(np.uint8)

@@ -189,6 +189,15 @@ def colours() -> NDArray[np.uint8]:
     return palette
 
 
+def by_colour(rgb: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The index in the palette (n, 3) of each colour (height, width, 3), 255 where it has none."""
+    weights = np.array([1 << 16, 1 << 8, 1], np.int64)
+    codes, known = rgb @ weights, palette @ weights
+    order = np.argsort(known)
+    place = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
+    return np.where(known[order][place] == codes, order[place], UNKNOWN).astype(np.uint8)
+
+
 def encoded_mask(mask: NDArray[np.uint8]) -> bytes:
     """A mask (height, width) as a PNG of palette indices."""
     picture = Image.fromarray(mask)

@@ -13,7 +13,7 @@ from affine import Affine
 from PIL import Image
 
 from earthgen.errors import ArgumentError, DataError, OutputError
-from earthgen.labels.change import FORMATS, ChangePair, bands_of, export_changes, read_bands, read_changes
+from earthgen.labels.change import FORMATS, ChangePair, bands_of, export_changes, format_of, read_bands, read_changes
 from earthgen.labels.change_formats import SECOND_CLASSES, label_geotiff
 from earthgen.labels.notes import LabelWarning
 from earthgen.simulate.event_maps import simulate_maps
@@ -66,6 +66,34 @@ def test_all_formats_are_read_back(written: tuple[list[ChangePair], dict[str, Pa
     rasters = read_changes(folders["change-geotiff"], "change-geotiff")[0]
     assert (rasters.bands() == made[0].bands()).all() and rasters.classes == CLASSES
     assert (rasters.crs, rasters.transform) == (UTM["crs"], UTM["transform"])
+
+
+def test_formats_are_told_by_their_files(written: tuple[list[ChangePair], dict[str, Path]], tmp_path: Path) -> None:
+    _, folders = written
+    assert {name: format_of(folder) for name, folder in folders.items()} == {name: name for name in FORMATS}
+    assert len(read_changes(folders["second"])) == 4
+    assert format_of(folders["levir-cd-split"] / "LEVIR-CD+") == "levir-cd-split"  # as LEVIR-CD is published
+    with pytest.raises(ArgumentError, match=r"one of the folders \['levir-cd', "):
+        read_changes(tmp_path / "out")
+    with pytest.raises(ArgumentError, match="must be one of"):
+        read_changes(tmp_path / "images")
+
+
+def test_second_is_read_in_its_colours_too(written: tuple[list[ChangePair], dict[str, Path]]) -> None:
+    """As it is published: no binary label, and classes as colours."""
+    _, folders = written
+    root = folders["second"] / "train"
+    before = read_changes(folders["second"], "second", "train")[0].bands()
+    for number in (1, 2):
+        (root / f"label{number}_rgb").joinpath("p0.png").replace(root / f"label{number}" / "p0.png")
+    (root / "label/p0.png").unlink()
+    pair = read_changes(folders["second"], "second", "train")[0]
+    assert np.array_equal(pair.bands(), before) and before[0].any()
+    odd = np.array(Image.open(root / "label1/p0.png"))
+    odd[0, 0] = 7
+    Image.fromarray(odd).save(root / "label1/p0.png")
+    with pytest.raises(DataError, match=r"label1/p0\.png must hold SECOND's indices"):
+        pair.bands()
 
 
 def test_images_are_hard_links(written: tuple[list[ChangePair], dict[str, Path]]) -> None:
