@@ -29,6 +29,7 @@ from earthgen.errors import ArgumentError
 from earthgen.pipelines.arguments import check_inputs, conditions_of, guidance_of
 from earthgen.pipelines.consistency import consistent
 from earthgen.pipelines.earth import EarthPipeline
+from earthgen.pipelines.refinement import lead_to
 from earthgen.pipelines.stages import Crop, Generators, Stage, check_gsds, check_stages, decide
 from earthgen.steps import usual_steps
 
@@ -160,7 +161,7 @@ class EarthCascadePipeline(EarthPipeline):
 
         self.num_stages = len(chain)
         self._interrupt = False
-        self._led = None
+        self._lead = None
         made: list[NDArray[np.uint8]] = [] if sources is None else [np.stack(sources)]
         shown: list[list[Conditions]] = [] if sources is None else [plans[0].conditions]
         for self.stage in range(len(made), len(plans)):
@@ -169,7 +170,7 @@ class EarthCascadePipeline(EarthPipeline):
             if made:
                 coarse = made[-1][:, *plan.window].repeat(plan.repeats, axis=0)
                 asked = [c.replace(coarse=image) for c, image in zip(asked, coarse, strict=True)]
-                self._led = self._colours(coarse, plan.height, plan.width) if plan.consistency == 1 else None
+                self._lead = lead_to(coarse, plan.height, plan.width, self) if plan.consistency == 1 else None
             output = super().__call__(
                 conditions=asked,
                 height=plan.height,
@@ -187,7 +188,7 @@ class EarthCascadePipeline(EarthPipeline):
             shown.append(asked)
             if self._interrupt:
                 break
-        self._led = None
+        self._lead = None
         if len(made) == len(chain) and chain[-1] != plans[-1].gsd:
             made[-1] = resampled(made[-1], chain[-1] / plans[-1].gsd)
         results = [_as_type(images, output_type) for images in made]

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import PIL.Image
 import torch
-import torch.nn.functional as F
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -20,30 +19,17 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from earthgen.conditions import (
-    COARSE_FACTOR,
-    GSD_RANGE,
-    LEAST_TOLD,
-    Conditions,
-    Guidance,
-    check_rgb,
-)
+from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
-from earthgen.layout import covered
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
+from earthgen.pipelines.refinement import BASE_SIDE, Lead, lead_to, stages_of, with_coarse
 from earthgen.steps import denoiser_of, noise_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
-
-BASE_SIDE = 64
-"""Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
-large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
-SMALL = 16
-"""Pixels: a box with a shorter side in the coarser image has colours of its own when that is refined."""
 
 
 @dataclass
@@ -63,10 +49,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     model_cpu_offload_seq = "text_encoder->unet->refiner->vae"
     _optional_components: ClassVar = ["refiner"]
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _led: Tensor | None = None
+    _lead: Lead | None = None
     """Where the colours of the latents come out, if that is known."""
-    _free: Tensor | None = None
-    """The part of each latent (batch, 1, h, w) for which it is not: of what is too small in the coarser image."""
     _num_timesteps = 0
 
     def __init__(
@@ -157,10 +141,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         self, latents: Tensor, sigma: float, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
     ) -> Tensor:
         """The guided velocity of `latents` at the noise level `sigma`, for a step to the level `until`, by one of the
-        networks, in tiles where they are many.
-
-        In a refinement it leads colours to those of the coarser image: at noise level σ they are c + σ (noise - c), and
-        what the network makes of the detail goes with them.
+        networks, in tiles where they are many. In a refinement it leads to the colours of the coarser image.
         """
         halo = math.ceil(unet.receptive_radius / unet.grid) * unet.grid
 
@@ -172,38 +153,14 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             return guided(made, x, sigma)
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
-        if self._led is not None:
-            led = (latents[:, :3] - self._led) / sigma
-            v[:, :3] = led if self._free is None else led + self._free * (v[:, :3] - led)
+        if self._lead is not None:
+            self._lead.lead(v, latents, sigma)
         return v
-
-    def _colours(self, coarse: np.ndarray, height: int, width: int) -> Tensor:
-        """What latents' first three channels come to where pixels average to `coarse` (batch, h, w, 3), 0 to 255."""
-        rows, columns = self.latents_shape(1, height, width)[2:]
-        padded = np.pad(coarse, ((0, 0), (0, rows - coarse.shape[1]), (0, columns - coarse.shape[2]), (0, 0)), "edge")
-        means = torch.from_numpy(padded).to(self._execution_device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return self.vae.encode_colours(means)
-
-    def _small(self, conditions: Sequence[Conditions], height: int, width: int) -> Tensor | None:
-        """The part of each latent that boxes cover which are small in the coarser image; None where no box is."""
-        size = padded_size(height, width, self.grid)
-        small = [[b for b in c.boxes or () if min(b.width, b.height) < COARSE_FACTOR * SMALL] for c in conditions]
-        parts = np.stack([covered(boxes, *size)[None] for boxes in small])
-        return torch.from_numpy(parts).to(self._execution_device) if parts.any() else None
 
     @property
     def num_timesteps(self) -> int:
         """Steps of the call in progress, or of the last: what a callback is told the number of."""
         return self._num_timesteps
-
-    @staticmethod
-    def _sizes(conditions: Sequence[Conditions], height: int, width: int, base_side: int) -> list[tuple[int, int]]:
-        """Height and width of each stage of the cascade that an image of this size is made in, the coarsest first."""
-        sizes = [(height, width)]
-        gsd = max(c.gsd or 0.0 for c in conditions)
-        while base_side and min(sizes[0]) > 2 * base_side and gsd * COARSE_FACTOR ** len(sizes) <= GSD_RANGE[1]:
-            sizes.insert(0, (math.ceil(sizes[0][0] / COARSE_FACTOR), math.ceil(sizes[0][1] / COARSE_FACTOR)))
-        return sizes
 
     @torch.no_grad()
     def __call__(
@@ -285,12 +242,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             self, wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
-        sizes = [(height, width)]
-        if source is None and latents is None and all(c.coarse is None for c in wanted):
-            sizes = self._sizes(wanted, height, width, base_side)
-        stages = [wanted]
-        for size in reversed(sizes[1:]):
-            stages.insert(0, [c.coarser(*size) for c in stages[0]])
+        at_once = source is not None or latents is not None or any(c.coarse is not None for c in wanted)
+        stages, sizes = stages_of(wanted, height, width, 0 if at_once else base_side)
         counts = [steps, *[usual.refinement(steps)] * (len(sizes) - 1)]
         begin = 1.0 if source is None else strength
         self._num_timesteps = sum(len(self.set_noise_levels(count, "cpu", begin)) - 1 for count in counts)
@@ -307,22 +260,19 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             return x
 
         self._interrupt = False
-        led, coarse = self._led, None  # a cascade that calls this has its own colours
+        lead, coarse = self._lead, None  # a cascade that calls this has its own
         try:
             for asked, size, count in zip(stages, sizes, counts, strict=True):
                 if coarse is not None:
-                    self._led, weights = self._colours(coarse, *size), weights.of_refinement()
-                    self._free = self._small(asked, *size)
-                    told = {"coarse_degradation": LEAST_TOLD}
-                    rounded = np.rint(coarse).astype(np.uint8)
-                    asked = [c.replace(coarse=image, **told) for c, image in zip(asked, rounded, strict=True)]
+                    self._lead, weights = lead_to(coarse, *size, self, asked), weights.of_refinement()
+                    asked = with_coarse(asked, coarse)
                 x = self._denoise(
                     asked, size, count, weights, guidance_interval, generator, latents, start, begin, on_step_end
                 )
                 if size != sizes[-1]:
                     coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
         finally:
-            self._led, self._free = led, None
+            self._lead = lead
         images: Any = x if output_type == "latent" else self._decoded(x, wanted, height, width, output_type)
         self.maybe_free_model_hooks()
         return EarthPipelineOutput(images=images) if return_dict else (images,)  # type: ignore[return-value]
@@ -360,8 +310,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             noise = latents.to(device, torch.float32)
         noise = noise_of(unet) * noise
         x = noise if start is None else (1 - levels[0]) * start.to(device) + levels[0] * noise
-        if self._interrupt and self._led is not None:  # what is left out is not made up
-            return F.pad(self._led, (0, 0, 0, 0, 0, x.shape[1] - self._led.shape[1]))
+        if self._interrupt and self._lead is not None:  # what is left out is not made up
+            return self._lead.alone(x.shape[1])
 
         accepts_generator = "generator" in inspect.signature(scheduler.step).parameters
         extra = {"generator": generator} if accepts_generator else {}

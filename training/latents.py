@@ -38,7 +38,7 @@ from earthgen.data.mixture import readers
 from earthgen.errors import DataError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models import EarthAutoencoder
-from earthgen.pipelines.earth import BASE_SIDE
+from earthgen.pipelines.refinement import BASE_SIDE
 from earthgen.precision import native_dtype
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor

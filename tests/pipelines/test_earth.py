@@ -21,6 +21,7 @@ from diffusers.callbacks import PipelineCallback
 from earthgen import Box, Conditions
 from earthgen.conditions import LEAST_TOLD
 from earthgen.models.inputs import conditioning_of
+from earthgen.pipelines.refinement import Lead, small_parts
 from earthgen.steps import FEW_NOISE
 from earthgen.tiling import LATENT_TILE
 from earthgen.training.distillation import student_of
@@ -417,19 +418,19 @@ def test_what_is_known_is_known_in_every_stage(pipe: Any) -> None:
 
 def test_what_is_small_in_the_coarser_image_has_colours_of_its_own(pipe: Any) -> None:
     small, large = Box("ship", 40, 40, 80, 16), Box("field", 100, 40, 70, 64)
-    free = pipe._small([Conditions(boxes=(small, large)), Conditions()], 80, 160)
+    free = small_parts([Conditions(boxes=(small, large)), Conditions()], 80, 160, pipe)
     assert free.shape == (2, 1, 20, 40)
     assert free[0, 0, 8:12, :20].all() and free.sum() == 4 * 20  # 4 by 20 latents
-    assert pipe._small([Conditions(boxes=(large,))], 80, 160) is None
+    assert small_parts([Conditions(boxes=(large,))], 80, 160, pipe) is None
 
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     told = [(1.0, conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer))]
     own = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
     try:
-        pipe._led, pipe._free = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
-        pipe._free[..., :4] = 1
+        pipe._lead = Lead(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
+        pipe._lead.free[..., :4] = 1
         both = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
     finally:
-        pipe._led = pipe._free = None
+        pipe._lead = None
     assert torch.allclose(both[..., :4], own[..., :4], atol=1e-5)
     assert torch.allclose(both[:, :3, :, 4:], x[:, :3, :, 4:] / 0.5, atol=1e-5) and torch.equal(both[:, 3:], own[:, 3:])
