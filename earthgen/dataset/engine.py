@@ -285,7 +285,8 @@ def _finish(config: Config, store: Store, records: dict[int, Record], progress: 
 
 def _labelled(config: Config, store: Store, record: Record, picture: dict[str, Any]) -> LabelledImage:
     shapes = None
-    if picture["shapes"] is not None and (picture["shapes"] or config.task == "detection"):
+    laid_out = config.task == "detection" or config.layout.background is not None  # and not a mask alone
+    if picture["shapes"] is not None and (picture["shapes"] or laid_out):
         shapes = tuple(_shape(one) for one in picture["shapes"])
     facts = ("seed", "date", "lat", "lon", "cloud_cover", "scores", "window")
     return LabelledImage(

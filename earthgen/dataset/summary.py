@@ -20,7 +20,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthgen.dataset.config import Config
+from earthgen.conditions import UNKNOWN
+from earthgen.dataset.config import BACKGROUND, Config
 from earthgen.dataset.store import Record, Store
 from earthgen.output.atomic import write_text
 from earthgen.output.provenance import GENERATED, SYNTHETIC_MARK
@@ -112,7 +113,11 @@ def _facts(records: Mapping[int, Record], kept: Sequence[tuple[Record, Picture]]
 def _images(store: Store, kept: Sequence[tuple[Record, Picture]], colours: Mapping[str, str]) -> str:
     shown = _spread(kept, KEPT_SHOWN)
     more = f" {len(shown)} of {len(kept)}." if len(shown) < len(kept) else ""
-    keys = "".join(f'<span class="key"><i style="background:{c}"></i>{escape(n)}</span>' for n, c in colours.items())
+    keys = "".join(
+        f'<span class="key"><i style="background:{c}"></i>{escape(n)}</span>'
+        for n, c in colours.items()
+        if n != BACKGROUND
+    )
     note = "Dashed: less than half of the object is visible." if any(p["shapes"] for _, p in shown) else ""
     overviews = [record for record, _ in kept if record["canvas"]]
     whole = list({record["id"]: record for record in overviews}.values())[:CANVASES_SHOWN]
@@ -191,10 +196,13 @@ def _mask(store: Store, picture: Picture, colours: Mapping[str, str]) -> str:
     palette = [0] * 768
     for number, name in enumerate(picture["mask_classes"]):
         palette[3 * number : 3 * number + 3] = _rgb(colours[name])
-    coloured = Image.fromarray(np.asarray(mask), "P")
+    numbers = np.array(mask)
+    if BACKGROUND in picture["mask_classes"]:  # left as it is, so that the picture is seen
+        numbers[numbers == picture["mask_classes"].index(BACKGROUND)] = UNKNOWN
+    coloured = Image.fromarray(numbers, "P")
     coloured.putpalette(palette)
     buffer = io.BytesIO()
-    coloured.save(buffer, "PNG", transparency=255)
+    coloured.save(buffer, "PNG", transparency=UNKNOWN)
     return f'<img class="over mask" alt="" src="{_uri(buffer, "png")}">'
 
 

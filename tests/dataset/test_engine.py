@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -250,13 +253,20 @@ class TestTasks:
         engine.make(config(**settings), tmp_path)
         made = labels.read(tmp_path / "masks")
         assert made.mask_classes == (background or "background", "building")
-        assert labels.read(tmp_path / "coco").classes == ("building",)
+        coco = labels.read(tmp_path / "coco")
+        assert coco.classes == ("building",) and len(coco) == 5  # those without a building, too
         for image, one in zip(sorted(made.images, key=lambda image: image.id), asked, strict=True):
             mask = labels.read_mask(image)
             assert set(np.unique(mask)) <= {0, 1}  # what is not told is labelled all the same
             assert set(np.unique(one.mask)) <= told and ((one.mask == 1) == (mask == 1)).all()
             assert background in (one.text or "") if background and not one.boxes else True
         assert any((one.mask == 1).any() for one in asked)
+        page = (tmp_path / "summary.html").read_text()
+        key = page[page.index('class="key"') : page.index('class="pics"')]
+        drawn = [base64.b64decode(text) for text in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+        seen = set().union(*(set(np.unique(np.asarray(Image.open(io.BytesIO(png))))) for png in drawn))
+        assert seen == ({0, 1} if background else {1, 255})  # what is but background does not cover the picture
+        assert ("</i>grass<" in key, "</i>background<" in key) == (bool(background), False)
 
     def test_classification_and_captions(self, config, tmp_path: Path) -> None:
         shared = {"layout": {}, "formats": []}
