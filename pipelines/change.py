@@ -36,7 +36,10 @@ NOISE_LEVEL = 0
 """Of the noise field: the levels of a world's cascade have fields of their own."""
 CONTEXT = 64
 """Pixels around the places that are made anew which the denoiser sees; what is farther off is not computed."""
-GUIDANCE = Guidance.uniform(2.0)
+FIRST_GUIDANCE = replace(Guidance(), date=0.0)
+"""Of a first image that is not given. The date has no weight, here and below: the bundled model saw it in 23 pictures
+without labels, and makes grain where it is told both."""
+GUIDANCE = replace(Guidance.uniform(2.0), date=0.0)
 """Of what is made anew: known pixels say much already, and strong guidance leaves hard, overdone objects in them."""
 ERASE = 0.6
 """How much is made anew of a place whose surroundings were drawn into it, as the labels name nothing there."""
@@ -101,7 +104,7 @@ class ChangePipeline(EarthPipeline):
             num_inference_steps: Denoising steps; 20 by default.
             guidance_scale: One weight for all conditions.
             guidance: A weight for each condition, in place of `guidance_scale`. Without either, a first image has those
-                of `EarthPipeline`, and what is made anew a weight of 2.
+                of `EarthPipeline`, and what is made anew a weight of 2, but dates have none.
             output_type: "pil", or "np" for uint8 (dates, height, width, 3).
             return_dict: False for the tuple (images, series).
             callback_on_step_end: As `EarthPipeline` has it, for every window that is made.
@@ -195,7 +198,7 @@ class _Maker:
     def first(self) -> RGB:
         """The image of the first date, from noise."""
         whole = slice(0, self.series.height), slice(0, self.series.width)
-        return self._image(self._conditions(0, whole), whole, **self.guided)
+        return self._image(self._conditions(0, whole), whole, **(self.guided or {"guidance": FIRST_GUIDANCE}))
 
     def renewed(self, image: RGB, number: int, region: NDArray[np.bool_], weight: NDArray[np.float32]) -> RGB:
         """The image with what its region shows at a date; `weight` says how far the new pixels count."""

@@ -147,8 +147,10 @@ class _Maker:
 
     def __init__(self, config: ChangeConfig, store: Store, sources: LabelledSet) -> None:
         self.config, self.store, self.sources = config, store, sources
-        pipeline = import_module("earthgen.pipelines.change").ChangePipeline
-        self.pipe = pipeline.from_pretrained(config.model).to(config.device)
+        self.module = import_module("earthgen.pipelines.change")  # torch
+        self.pipe = self.module.ChangePipeline.from_pretrained(config.model).to(config.device)
+        # Dates have no weight, as in the pipeline's own guidance.
+        self.guidance = None if config.guidance is None else replace(Guidance.uniform(config.guidance), date=0.0)
         self.pipe.set_progress_bar_config(disable=True)
 
     def make(self, index: int, name: str) -> None:
@@ -176,7 +178,7 @@ class _Maker:
             margin=config.margin,
             nuisance=nuisances[::-1] if backwards else nuisances,
             num_inference_steps=config.steps,
-            guidance_scale=config.guidance,
+            guidance=self.guidance,
             output_type="np",
         )
         images, records = list(out.images), out.nuisances
@@ -189,11 +191,12 @@ class _Maker:
         asked = conditions.to_dict() | ({"known": "an image"} if image is not None else {})
         for number, (picture, plain) in enumerate(zip(images, untouched, strict=True)):
             path = draft / f"t{number}.png"
+            usual = self.module.GUIDANCE if number or image is not None else self.module.FIRST_GUIDANCE
             if plain:
                 Image.fromarray(picture).save(path)  # an observation, which is not marked as synthetic
             else:
                 dated = {} if dates is None else {"date": dates[number].isoformat()}
-                write_png(path, picture, self._provenance(seed, asked | dated))
+                write_png(path, picture, self._provenance(seed, asked | dated, self.guidance or usual))
         pair = ChangePair(
             name, draft, draft, *config.size, bands_of(series), crs=first.crs, transform=first.transform,
             classes=series.classes,
@@ -227,12 +230,12 @@ class _Maker:
         (draft / "series.json").write_text(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
         self.store.put(draft, f"source/{name}")
 
-    def _provenance(self, seed: int, asked: dict[str, Any]) -> Provenance:
+    def _provenance(self, seed: int, asked: dict[str, Any], guidance: Guidance) -> Provenance:
         config = self.config
         return Provenance(
             seed=seed,
             conditions=asked,
-            guidance=asdict(Guidance() if config.guidance is None else Guidance.uniform(config.guidance)),
+            guidance=asdict(guidance),
             model=weights.shown(config.model),
             model_sha256=config.made_with["model_sha256"],
             version=__version__,

@@ -141,6 +141,19 @@ def test_rectangles_without_change_are_made_anew_and_recorded(change: ChangePipe
     assert out.made[1][inside].all()
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_a_date_draws_nothing_unless_guidance_says_so(change: ChangePipeline, given: bool) -> None:
+    """The bundled model makes grain of a date beside labels."""
+    series = simulate_maps(town(), CLASSES, 3, [{"add": 1}], RULES)
+    days = {"dates": [dt.date(2020, 1, 1), dt.date(2021, 7, 1)]}
+    image = photo() if given else None
+    plain, dated = (run(change, series, image=image, **more).images for more in ({}, days))
+    assert (plain == dated).all()
+    scale = {"image": image, "guidance_scale": 2.0}
+    plain, dated = (run(change, series, **scale, **more).images for more in ({}, days))
+    assert (plain[1] != dated[1]).any() and (given or (plain[0] != dated[0]).any())
+
+
 def test_nuisances_reach_only_the_dates_they_are_asked_for(change: ChangePipeline) -> None:
     series = simulate_maps(town(), CLASSES, 3, [{"add": 1}], RULES)
     plain = run(change, series, image=photo())
