@@ -50,6 +50,7 @@ def untiled(args: argparse.Namespace, options: dict[str, Any]) -> list[Figure]:
     whole, tiled = (border_score(sum(g / g.mean() for g in (gradients(i, TILE) for i in each))) for each in images)
     return [
         Figure("tiled against untiled, of 255: most", float(off.max()), "≤ 1"),
+        Figure("pixels with a band that is more than 1 off, of a million", 1e6 * float((off.max(-1) > 1).mean())),
         Figure("mean", float(off.mean())),
         Figure("seam score", tiled, f"1.00 ± {AIM}"),
         Figure("the same of the untiled windows", whole),

@@ -7,7 +7,9 @@ would blur, + contrast between neighbouring pixels, which is to be the same acro
 little Gaussian noise is added to the channels of detail, so that small errors of a denoiser stay small, and to those of
 colour, where the smooth image of the noise is what should come out.
 
-With `--init_from` and `--decoder_only` it goes on from trained weights, and caches of latents stay good.
+With `--init_from` and `--decoder_only` it goes on from trained weights, and caches of latents stay good. With
+`--denoiser`, too, it decodes what that network guesses from noise, where contrast is to be as much across the borders
+of latents as within: a decoder that knows images' own latents alone shows the cells of those that are made.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from earthgen.data.augment import draw
 from earthgen.data.base import Reader, Sample
 from earthgen.data.mixture import readers
 from earthgen.errors import ArgumentError
-from earthgen.models import EarthAutoencoder
+from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.autoencoder import RGB, mixed, spread
 from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
 
@@ -64,17 +66,27 @@ def spectrum_loss(x: Tensor, y: Tensor, window: int = 32) -> Tensor:
 
 
 def contrast_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tensor:
-    """How far mean contrasts of neighbouring pixels differ, (batch, 3, H, W) each, for each place in a cell's period.
+    """How far contrasts of (batch, 3, H, W) images differ, for each place in a cell's period."""
+    return (contrasts(x, cell, least) - contrasts(y, cell, least)).abs().mean()
 
-    Mean absolute difference of their logarithms; contrasts below `least`, a quarter of a grey level, count as that.
+
+def evenness_loss(x: Tensor, cell: int, least: float = 0.002) -> Tensor:
+    """How far contrasts of all (batch, 3, H, W) images together differ between places in a cell's period.
+
+    Together, for each image's own differ by chance, and by more than what cells add to them.
     """
+    found = contrasts(x, cell, least).mean((0, 1))
+    return (found - found.mean()).abs().mean()
 
-    def contrasts(image: Tensor) -> Tensor:
-        rows, columns = image.diff(dim=2).abs().mean((1, 3)), image.diff(dim=3).abs().mean((1, 2))
-        places = [g[:, i::cell].mean(1) for g in (rows, columns) for i in range(cell)]
-        return torch.stack(places, 1).clamp(min=least).log()
 
-    return (contrasts(x) - contrasts(y)).abs().mean()
+def contrasts(x: Tensor, cell: int, least: float) -> Tensor:
+    """Logarithms of mean absolute differences of neighbouring pixels, by direction and place in a cell's period.
+
+    (batch, 3, H, W) → (batch, 2, cell). Contrasts below `least`, a quarter of a grey level, count as that.
+    """
+    lines = x.diff(dim=2).abs().mean((1, 3)), x.diff(dim=3).abs().mean((1, 2))
+    found = torch.stack([torch.stack([line[:, i::cell].mean(1) for i in range(cell)], 1) for line in lines], 1)
+    return found.clamp(min=least).log()
 
 
 class Crops:
@@ -105,11 +117,30 @@ class Crops:
         return {"x": to_tensor([self.draw(names[i], rng, size).image for i in picks])}
 
 
+class Guesses:
+    """Batches of crops, with latents as a denoiser guesses those of half of them from noise, at any level of it."""
+
+    def __init__(self, crops: Crops, autoencoder: EarthAutoencoder, denoiser: EarthUNet) -> None:
+        self.crops, self.autoencoder = crops, autoencoder.eval()
+        self.denoiser = denoiser.eval().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+
+    @torch.no_grad()
+    def __call__(self, step: Step) -> Batch:
+        batch = self.crops(step)
+        z = self.autoencoder.encode(batch["x"][: (len(batch["x"]) + 1) // 2]).latent
+        generator = step.torch(2)
+        noise, level = torch.randn(z.shape, generator=generator), 0.1 + 0.85 * torch.rand(len(z), generator=generator)
+        sigma = level.view(-1, 1, 1, 1)
+        noisy = torch.lerp(z, noise, sigma).contiguous(memory_format=torch.channels_last)
+        given = Conditioning.none(len(z), z.shape[1])
+        return batch | {"guess": noisy - sigma * self.denoiser(noisy, 1000 * level, given).sample.float()}
+
+
 def make_loss(args: argparse.Namespace, cell: int):  # type: ignore[no-untyped-def]
     """The loss of the recipe, closed over its weights; a latent is `cell` pixels wide."""
 
     def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
-        y, x, detail = model(batch["x"], step)
+        y, x, detail, guessed = model(batch["x"], step, batch.get("guess"))
         each = (y.float() - x).abs().mean((1, 2, 3))
         # Square roots of each image's error: what is easy to code (a calm, dark scene) is to be coded well, too.
         spectrum = spectrum_loss(y, x)
@@ -117,11 +148,16 @@ def make_loss(args: argparse.Namespace, cell: int):  # type: ignore[no-untyped-d
         contrast = contrast_loss(y.float(), x, cell)
         total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.contrast_weight * contrast
         total = total + args.magnitude_weight * magnitude
+        evenness = evenness_loss(y.float(), cell)
+        if guessed is not None:
+            evenness = evenness + evenness_loss(guessed, cell)
+        total = total + args.evenness_weight * evenness
         psnr = -10 * torch.log10((y.float() - x).square().mean((1, 2, 3)) / 4).mean()
         figures = {
             "l1": each.detach().mean(),
             "psnr": psnr,
             "contrast": contrast.detach(),
+            "evenness": evenness.detach(),
             "detail2": magnitude.detach(),
         }
         return total, {k: float(v.detach()) for k, v in figures.items()}
@@ -141,8 +177,8 @@ class TrainableAutoencoder(nn.Module):
         self.latent_noise = latent_noise
         self.colour_noise = colour_noise
 
-    def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
-        """What comes back, what should, and the channels of detail."""
+    def forward(self, x: Tensor, step: Step, guess: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What comes back, what should, the channels of detail, and images of a guess of latents."""
         colour, detail = self.autoencoder.to_latent(x).tensor_split([3], 1)
         generator = step.torch()
         noise = torch.randn(detail.shape, generator=generator).to(detail)
@@ -151,7 +187,8 @@ class TrainableAutoencoder(nn.Module):
         amount = self.colour_noise * torch.rand(len(x), 1, 1, 1, generator=generator).pow(3)
         error = (amount * torch.randn(colour.shape, generator=generator)).to(colour)
         wanted = x + spread(mixed(error, RGB), self.autoencoder.spatial_factor)
-        return self.autoencoder.from_latent(torch.cat([colour + error, noisy], 1)), wanted, detail
+        y = self.autoencoder.from_latent(torch.cat([colour + error, noisy], 1))
+        return y, wanted, detail, None if guess is None else self.autoencoder.decode(guess).sample
 
 
 @torch.inference_mode()
@@ -240,8 +277,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--magnitude_weight", type=float, default=1e-4)
     p.add_argument("--spectrum_weight", type=float, default=1.0)
     p.add_argument("--contrast_weight", type=float, default=0.1)
+    p.add_argument("--evenness_weight", type=float, default=1.0, help="of cells that show")
     p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this autoencoder's folder")
     p.add_argument("--decoder_only", action="store_true", help="leave the encoder, and so all latents, as they are")
+    p.add_argument(
+        "--denoiser", type=Path, default=None, help="with --decoder_only: decode what this network makes, too"
+    )
     add_common_arguments(p)
     return p
 
@@ -259,11 +300,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.latent_channels, tuple(args.block_channels), tuple(args.encoder_blocks), tuple(args.decoder_blocks)
         )
     autoencoder.encoder.requires_grad_(not args.decoder_only)
+    batches: Crops | Guesses = crops
+    if args.denoiser:
+        if not args.decoder_only:
+            raise ArgumentError("denoiser", "needs --decoder_only: it knows latents as they are", str(args.denoiser))
+        kept = EarthAutoencoder.from_pretrained(args.init_from, torch_dtype=torch.float32)
+        batches = Guesses(crops, kept, EarthUNet.from_pretrained(args.denoiser, torch_dtype=torch.float32))
     tests = {n: r for n, r in readers(args.data_root, "test", args.sets).items() if len(r)}
     recipe = Recipe(
         name="autoencoder",
         model=TrainableAutoencoder(autoencoder, args.latent_noise, args.colour_noise),
-        batch=crops,
+        batch=batches,
         loss=make_loss(args, autoencoder.spatial_factor),
         validate=validator(tests),
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earthgen.models import EarthAutoencoder
 from earthgen.models.autoencoder import RGB, mixed, spread
-from earthgen.training.autoencoder import contrast_loss, measure_halo
+from earthgen.training.autoencoder import contrast_loss, evenness_loss, measure_halo
 
 
 def across_and_within(x: Tensor) -> float:
@@ -51,6 +51,12 @@ def test_the_contrast_loss_sees_cells_and_blur_but_not_colour() -> None:
     assert abs(half - 0.6931) < 1e-3
     cells = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.3
     assert float(contrast_loss(x + F.interpolate(cells, scale_factor=4), x, 4)) > 0.2
+
+
+def test_the_evenness_loss_sees_cells_where_there_is_nothing_to_compare_with() -> None:
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.1
+    cells = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.3
+    assert float(evenness_loss(x, 4)) < 0.03 < 0.2 < float(evenness_loss(x + F.interpolate(cells, scale_factor=4), 4))
 
 
 def test_the_measured_halo_is_as_wide_as_what_a_tile_needs_and_no_wider() -> None:

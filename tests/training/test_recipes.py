@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from earthgen.errors import ArgumentError, DataError
 from earthgen.models import EarthAutoencoder, EarthUNet
+from earthgen.models.denoiser import PRESETS
 from earthgen.training import autoencoder, denoiser
 from earthgen.training.common import Step
 
@@ -48,6 +49,20 @@ def test_a_decoder_trained_further_leaves_the_encoder_and_the_latents_as_they_we
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     assert torch.equal(before.encode(x).latent, after.encode(x).latent)
     assert not torch.equal(before.decoder[0].weight, after.decoder[0].weight)
+
+
+def test_a_decoder_learns_from_what_a_denoiser_guesses(
+    tiny_data: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
+) -> None:
+    EarthUNet(4, **PRESETS["tiny"]).save_pretrained(tmp_path / "unet")
+    wanted = [*flags.autoencoder(tiny_data, tmp_path / "even", 2), "--denoiser", str(tmp_path / "unet")]
+    with pytest.raises(ArgumentError, match="decoder_only"):
+        autoencoder.main(wanted)
+    more = ["--decoder_only", "--init_from", str(autoencoder_run / "autoencoder"), "--logging_steps", "1"]
+    autoencoder.main([*wanted, *more])
+    lines = [json.loads(line) for line in (tmp_path / "even" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["evenness"] > 0 for line in lines if "evenness" in line)
+    assert any("evenness" in line for line in lines)
 
 
 def test_the_cache_holds_what_the_autoencoder_makes_of_the_data(latent_cache: Path, autoencoder_run: Path) -> None:
