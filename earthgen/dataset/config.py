@@ -23,6 +23,8 @@ TASKS = ("detection", "segmentation", "classification", "captions")
 MIN_SIDE, MAX_SIDE = 8, 16_384
 ANY = "any"
 """Among the prompts: for images whose class has none of its own."""
+CLASSES = "{classes}"
+"""In prompts, stands for what is shown; those that have it are for images that show something."""
 DEFAULT_FORMATS = {
     "detection": ("coco", "yolo"),
     "segmentation": ("masks",),
@@ -220,6 +222,12 @@ class Config:
             raise ArgumentError("layout.perturb", rule, self.layout.perturb)
         if self.real is None and not self.classes and not (self.task == "captions" and self.prompts):
             raise ArgumentError("classes", "must name what is shown, or `real` labels that do be given", ())
+        if self.task == "captions" and not self.captioned:
+            if not self.prompts:
+                raise ArgumentError("prompts", "must hold sentences, or `classes` name what is shown", {})
+            for text in self.prompts[ANY]:
+                if CLASSES in text:
+                    raise ArgumentError("prompts", f"must do without {CLASSES} where no `classes` are named", text)
         if self.task != "segmentation" and self.layout.background is not None:
             raise ArgumentError("layout.background", "must be absent but for segmentation", self.layout.background)
         if self.task == "segmentation" and self.classes and not self.objects:
@@ -229,6 +237,11 @@ class Config:
     def objects(self) -> tuple[str, ...]:
         """The classes without that of the ground."""
         return tuple(name for name in self.classes if name != self.layout.background)
+
+    @property
+    def captioned(self) -> tuple[str, ...]:
+        """What captions name in turn: the classes, or those that prompts are for; empty where any prompt will do."""
+        return self.classes or tuple(name for name in self.prompts if name != ANY)
 
     @property
     def mask_classes(self) -> tuple[str, ...]:

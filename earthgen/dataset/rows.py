@@ -12,7 +12,7 @@ import numpy as np
 from earthgen.conditions import Conditions
 from earthgen.data.base import mask_fractions
 from earthgen.data.captions import by_number, is_aerial, listed
-from earthgen.dataset.config import ANY, BACKGROUND, Config
+from earthgen.dataset.config import ANY, BACKGROUND, CLASSES, Config
 from earthgen.geo import wrap_longitude
 from earthgen.labels.base import Split
 from earthgen.simulate.layouts import Layout
@@ -82,7 +82,7 @@ def noise_seed(config: Config, index: int, layout: int, draw: int) -> int:
 
 def conditions(config: Config, row: Row, layout: Layout | None, number: int) -> Conditions:
     """What a row asks with its layout of that number."""
-    shown = _shown(row, layout)
+    shown = _shown(config, row, layout)
     asked = Conditions(
         text=_sentence(config, row, shown, number),
         gsd=row.gsd,
@@ -138,10 +138,12 @@ def _place(
     return round(lat, 6), round(wrap_longitude(regions[n][0] + v * spans[n]), 6)
 
 
-def _shown(row: Row, layout: Layout | None) -> list[str]:
+def _shown(config: Config, row: Row, layout: Layout | None) -> list[str]:
     """Classes in an image, the most frequent first."""
     if row.label is not None:
         return [row.label]
+    if config.task == "captions":
+        return [config.captioned[row.index % len(config.captioned)]] if config.captioned else []
     if layout is not None and layout.boxes:
         return by_number(layout.boxes)
     if layout is not None and layout.mask is not None:
@@ -152,12 +154,10 @@ def _shown(row: Row, layout: Layout | None) -> list[str]:
 def _sentence(config: Config, row: Row, shown: Sequence[str], number: int) -> str | None:
     rng = _rng(config, row.index, _WORDS, number)
     choices: Sequence[str] = next((config.prompts[name] for name in (*shown[:1], ANY) if name in config.prompts), ())
-    if not choices and config.task == "captions":
-        choices = [text for texts in config.prompts.values() for text in texts]
-        if not choices:
-            shown = [config.classes[row.index % len(config.classes)]]
+    if not shown:
+        choices = [text for text in choices if CLASSES not in text]
     if choices:
-        return choices[int(rng.integers(len(choices)))].replace("{classes}", listed(shown))
+        return choices[int(rng.integers(len(choices)))].replace(CLASSES, listed(shown))
     if not shown:
         return None
     return f"{'an aerial photo' if is_aerial(row.gsd, shown[0]) else 'a satellite image'} of {listed(shown)}"

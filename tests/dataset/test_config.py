@@ -120,6 +120,8 @@ def test_in_what_two_configurations_differ() -> None:
             r"`classes` must name more than `layout.background`",
         ),
         ({"task": "segmentation", "layout": {"background": " "}}, r"`layout.background` must be the name of a class"),
+        ({"task": "captions", "classes": [], "prompts": "{classes} by a road"}, r"`prompts` must do without {classes}"),
+        ({"task": "captions", "classes": [], "real": "mine"}, r"`prompts` must hold sentences"),
         ({"layout": {"outlines": 1}}, r"`layout.outlines` must be true or false"),
         ({"layout": {"background": "building"}}, r"`layout.background` must be absent but for segmentation"),
         ({"layout": {"perturb": 0.5}}, r"`layout.perturb` must be 0 but for detection with `real`"),

@@ -102,6 +102,26 @@ class TestSentence:
         found = {rows.conditions(config, rows.row(config, i), None, 0).text for i in range(40)}
         assert found == {"a lake", "a dam", "a weir"}
 
+    def test_captions_name_their_classes_in_turn(self) -> None:
+        def said(**changes: object) -> list[str | None]:
+            config = Config.from_dict({"task": "captions", **changes})
+            return [rows.conditions(config, rows.row(config, i), None, 0).text for i in range(4)]
+
+        both = ["forest", "lake"]
+        assert said(classes=both, prompts="{classes} in fog") == ["forest in fog", "lake in fog"] * 2
+        assert said(prompts={"forest": "a wood", "lake": "{classes} at noon"}) == ["a wood", "lake at noon"] * 2
+        assert said(classes=both, prompts={"lake": "a mere"})[1] == "a mere"
+        assert said(classes=both) == ["an aerial photo of forest", "a satellite image of lake"] * 2
+
+    def test_sentences_of_what_is_shown_are_not_for_images_that_show_nothing(self) -> None:
+        prompts = ["{classes} in a town", "a plain"]
+        for index in range(9):
+            row = rows.row(CONFIG, index)
+            config = CONFIG.from_dict({**CONFIG.to_dict(), "prompts": prompts})
+            assert rows.conditions(config, row, layout(), 0).text == "a plain"
+        config = CONFIG.from_dict({**CONFIG.to_dict(), "prompts": prompts[:1]})
+        assert rows.conditions(config, row, layout(), 0).text is None
+
     def test_classes_of_whole_images_take_turns(self) -> None:
         config = Config.from_dict({"task": "classification", "classes": ["forest", "river", "Highway"]})
         drawn = [rows.row(config, i) for i in range(9)]
