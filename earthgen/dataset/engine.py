@@ -92,7 +92,12 @@ def _made(
         store.reopen()
         store.write_config(config)
     if labelled is not None:
-        _learn(config, labelled, store)
+        try:
+            _learn(config, labelled, store)
+        except ArgumentError:
+            if there is None:  # or the command, once it is mended, would be refused as another configuration
+                store.discard()
+            raise
     records = {i: record for i, record in store.records().items() if i < config.count and store.whole(record)}
     missing = [index for index in range(config.count) if index not in records]
     seconds: Counter[str] = Counter()

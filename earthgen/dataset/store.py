@@ -147,6 +147,12 @@ class Store:
                 lines.append(f"{known[key]}  {name.as_posix()}\n")
         write_text(self.sums, "".join(lines))
 
+    def discard(self) -> None:
+        """Leave nothing of a data set of which no row was made."""
+        for folder in (self.layouts.parent, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.resolved.unlink(missing_ok=True)
+
     def reopen(self) -> None:
         """Note that the data set is not whole any more, before it is changed."""
         self.sums.unlink(missing_ok=True)

@@ -431,11 +431,15 @@ class TestRefused:
             engine.make(config(classes=[], **learned), tmp_path / "out")
         with pytest.raises(ArgumentError, match=r"`real` must hold objects of the classes, .* but got '.*coco'"):
             engine.make(config(classes=["buoy"], **learned), tmp_path / "none")
+        with pytest.raises(ArgumentError, match="do without, --no-filter"):  # as there is but one image
+            engine.make(config(classes=["ship"], **{**learned, "filter": {}}), tmp_path / "none")
+        assert not list(tmp_path.glob("none/[!.]*"))
+        assert engine.make(config(classes=["ship"], **learned), tmp_path / "none")["rows"] == 1  # mended
         (tmp_path / "empty").mkdir()
         with pytest.raises(
             ArgumentError, match=r"`real` must be labels whose format can be told, which must be one of"
         ):
-            engine.make(config(classes=[], **{**learned, "real": str(tmp_path / "empty")}), tmp_path / "none")
+            engine.make(config(classes=[], **{**learned, "real": str(tmp_path / "empty")}), tmp_path / "new")
 
     def test_a_ground_where_masks_tell_it(self, config, tmp_path: Path) -> None:
         Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
