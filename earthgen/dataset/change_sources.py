@@ -135,9 +135,12 @@ def _checked(sources: LabelledSet, config: ChangeConfig) -> LabelledSet:
 
 
 def _pictures(folder: str) -> dict[str, Path]:
-    found = {p.stem: p for p in sorted(Path(folder).expanduser().glob("*")) if p.suffix.lower() in SUFFIXES}
+    found: dict[str, Path] = {}
+    for path in sorted(Path(folder).expanduser().glob("*")):
+        if path.suffix.lower() in SUFFIXES and found.setdefault(path.stem, path) is not path:
+            raise DataError(f"{found[path.stem]} and {path} have one name, by which masks go: rename one")
     if not found:
-        raise DataError(f"there are no images in {folder!r}")
+        raise DataError(f"there are no images in {folder!r} itself")
     return found
 
 

@@ -206,6 +206,14 @@ def test_pixels_that_cannot_be_read_are_found_before_any_work(
     assert result.exit_code == 1 and str(path) in result.stderr and not (tmp_path / "out").exists()
 
 
+def test_images_of_one_name_are_not_dropped_in_silence(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    Image.new("RGB", (72, 80)).save(images / "a.png")
+    result = run(*options(tiny_model, tmp_path / "out", "--source", images, "-n", 2, "-f", "levir-cd"))
+    assert result.exit_code == 1 and "a.png and" in result.stderr and not (tmp_path / "out").exists()
+
+
 def test_a_run_that_failed_before_its_first_series_leaves_the_folder_free(
     run: Run, tiny_model: Path, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
