@@ -176,8 +176,8 @@ class LayoutGenerator:
             values = [own[k] for k in placer.labels[given:]]
             rows, outlines = placer.crowd.rows[given:], placer.outlines[given:]
             mask = masks.painted(bare if with_mask else mask, rows, values, outlines)
-        names = () if mask is None else tuple(mask_classes)
-        return replace(self._drawn(placer), mask=mask, mask_classes=names, missing=lost)
+        told = () if mask is None else tuple(mask_classes)
+        return replace(self._drawn(placer), mask=mask, mask_classes=told, missing=lost)
 
     def perturb(self, rng: np.random.Generator, height: int, width: int, strength: float = 0.5) -> Layout:
         """Windows of real layouts whose objects are moved, turned and resized, some left out and new ones added.
