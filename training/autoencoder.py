@@ -122,7 +122,7 @@ class Guesses:
 
     def __init__(self, crops: Crops, autoencoder: EarthAutoencoder, denoiser: EarthUNet) -> None:
         self.crops, self.autoencoder = crops, autoencoder.eval()
-        self.denoiser = denoiser.eval().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+        self.denoiser = denoiser.eval().to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, step: Step) -> Batch:
