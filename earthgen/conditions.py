@@ -378,5 +378,20 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def check_negative_prompt(text: object, guidance: Guidance, taught: float = 1.0) -> None:
+    """Raise `ArgumentError` unless text guidance can lead away from `text`; from a blank one it need not.
+
+    It can where text weighs more than a network was `taught` of guidance (1, where it takes many steps): only then is
+    there an evaluation without the text that is asked for, in which this has its place.
+    """
+    try:
+        blank = not Conditions(text=text).present()["text"]  # type: ignore[arg-type]
+    except ArgumentError as error:
+        raise ArgumentError("negative_prompt", error.rule, text) from None
+    if not blank and guidance.text <= taught:
+        rule = f"needs a guidance weight for text above {taught:g}"
+        raise ArgumentError("negative_prompt", rule, f"text={guidance.text:g}")
+
+
 def _described(value: object) -> object:
     return (value.dtype, value.shape) if isinstance(value, np.ndarray) else value

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earthgen.conditions import MAX_SIDE, Conditions, Guidance, check_number
+from earthgen.conditions import MAX_SIDE, Conditions, Guidance, check_negative_prompt, check_number
 from earthgen.errors import ArgumentError
 
 
@@ -62,6 +62,25 @@ def check_inputs(
         raise ArgumentError("callback_on_step_end_tensor_inputs", rule, callback_tensors)
     for c in conditions:
         c.check_size(height, width)
+
+
+def negatives_of(negative_prompt: Any, images: int, each: int, guidance: Guidance, taught: float) -> list[str] | None:
+    """The text that every image, `each` of a prompt, is led away from, empty where there is none; None where none has.
+
+    Raises `ArgumentError` as `check_negative_prompt` does, which says what `taught` is.
+    """
+    count = images // each
+    if negative_prompt is None or isinstance(negative_prompt, str):
+        several = [negative_prompt] * count
+    elif isinstance(negative_prompt, Sequence) and len(negative_prompt) == count:
+        several = list(negative_prompt)
+    else:
+        rule = f"must be a string, a list of {count}, one a prompt, or None"
+        raise ArgumentError("negative_prompt", rule, negative_prompt)
+    for text in several:
+        check_negative_prompt(text, guidance, taught)
+    texts = [(text or "").strip() for text in several for _ in range(each)]
+    return texts if any(texts) else None
 
 
 def guidance_of(guidance: Guidance | None, guidance_scale: float | None) -> Guidance:

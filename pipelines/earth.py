@@ -24,8 +24,8 @@ from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
 from earthgen.models.guidance import guidance_chain, guided
-from earthgen.models.inputs import conditioning_of, image_latents, padded_size
-from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of
+from earthgen.models.inputs import conditioning_of, image_latents, padded_size, with_texts
+from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of, negatives_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.pipelines.refinement import BASE_SIDE, Lead, lead_to, stages_of, with_coarse
 from earthgen.steps import denoiser_of, noise_of, scheduler_of, usual_steps
@@ -167,6 +167,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         self,
         prompt: str | Sequence[str] | None = None,
         *,
+        negative_prompt: str | Sequence[str] | None = None,
         gsd: float | None = None,
         lat: float | None = None,
         lon: float | None = None,
@@ -193,6 +194,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             prompt: What to show; one sentence or several, one an image.
+            negative_prompt: What to lead away from, one text for all or one a prompt: guidance by text then goes from
+                it to the prompt, rather than from the learned null, which the empty string and None leave in place. It
+                needs a weight for text above 1, and counts where that does: in stages that refine it does not.
             gsd: Metres a pixel.
             lat: Latitude of the image centre, degrees.
             lon: Longitude of the image centre, degrees.
@@ -242,7 +246,10 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             self, wanted, height, width, steps, strength, guidance_interval, generator, latents, output_type,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
-        at_once = source is not None or latents is not None or any(c.coarse is not None for c in wanted)
+        refined = any(c.coarse is not None for c in wanted)
+        taught = 1.0 if refined else denoiser_of(self, refined, steps).config.taught_guidance or 1.0
+        negatives = negatives_of(negative_prompt, len(wanted), num_images_per_prompt, weights, taught)
+        at_once = source is not None or latents is not None or refined
         stages, sizes = stages_of(wanted, height, width, 0 if at_once else base_side)
         counts = [steps, *[usual.refinement(steps)] * (len(sizes) - 1)]
         begin = 1.0 if source is None else strength
@@ -267,8 +274,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
                     self._lead, weights = lead_to(coarse, *size, self, asked), weights.of_refinement()
                     asked = with_coarse(asked, coarse)
                 x = self._denoise(
-                    asked, size, count, weights, guidance_interval, generator, latents, start, begin, on_step_end
-                )
+                    asked, negatives, size, count, weights, guidance_interval, generator, latents, start, begin,
+                    on_step_end,
+                )  # fmt: skip
                 if size != sizes[-1]:
                     coarse = np.stack(self._decoded(x, asked, *size, "np")) * 255
         finally:
@@ -280,6 +288,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _denoise(
         self,
         wanted: Sequence[Conditions],
+        negatives: Sequence[str] | None,
         size: tuple[int, int],
         steps: int,
         weights: Guidance,
@@ -297,8 +306,11 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler = scheduler_of(self, unet)
         levels = self.set_noise_levels(steps, device, begin, scheduler)
         timesteps = scheduler.timesteps[1 - len(levels) :]
+        away = None
+        if negatives is not None:
+            away = with_texts(given, negatives, self.text_encoder, self.tokenizer).to(device, unet.dtype)
         given = given.to(device, unet.dtype)
-        chain = guidance_chain(given, weights, unet.config.taught_guidance)
+        chain = guidance_chain(given, weights, unet.config.taught_guidance, away)
         unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
         known_flag = given.is_present("known").view(-1, 1, 1, 1)
         has_known = bool(known_flag.any())

@@ -114,6 +114,15 @@ def generate(
             text="How strongly conditions pull: one number, or by name (text=3,gsd=2). 1 as learned, 0 ignores.",
         ),
     ] = None,
+    negative_prompt: Annotated[
+        str,
+        _option(
+            "--negative-prompt",
+            panel=_HOW,
+            metavar="TEXT",
+            text="What to lead away from, in place of no text at all. Needs a weight for text above 1 in --guidance.",
+        ),
+    ] = "",
     model: Annotated[str, _option("--model", panel=_HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, _option("--device", panel=_HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
     backend: Backend = "torch",
@@ -146,6 +155,8 @@ def generate(
       earthgen generate "a forest" "a harbour" "a desert" --gsd 1 --gsd 10 -o out
     Ten variants, the sentence followed harder, no clouds, in summer:
       earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=8 -n 10 -o villages
+    What it is to lead away from:
+      earthgen generate "a town by a lake" --negative-prompt "water, a lake" --gsd 10 -o dry.tif
     A building and water where you want them:
       earthgen generate --box building,60,80,40,24,30 --polygon water,0,160,256,200,256,256,0,256 -o shore.tif
     Fill a hole in an image:
@@ -181,6 +192,7 @@ def generate(
             count=count,
             steps=steps,
             guidance=parse.guidance(guidance),
+            negative_prompt=negative_prompt,
             output=output,
         )
 

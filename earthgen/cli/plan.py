@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthgen.cli.known import Known, read_known
-from earthgen.conditions import Box, Conditions, Guidance, Polygon
+from earthgen.conditions import Box, Conditions, Guidance, Polygon, check_negative_prompt
 from earthgen.errors import ArgumentError
 from earthgen.output.picture import Scale
 
@@ -51,6 +51,8 @@ class Request:
     """That of the first image; image k of `--count` has seed + k, whatever its sentence and scale."""
     steps: int | None
     guidance: Guidance | None
+    negative_prompt: str
+    """Of every image; empty for none."""
     output: Path
     """One file (`single`) or a folder."""
     columns: int
@@ -94,6 +96,7 @@ class Request:
         count: int,
         steps: int | None,
         guidance: Guidance | None,
+        negative_prompt: str,
         output: Path,
     ) -> Request:
         """Validate the options and lay out the jobs: sentences x scales x count, in this order.
@@ -108,6 +111,7 @@ class Request:
         if total > MAX_JOBS:
             raise ArgumentError("count", f"must come to at most {MAX_JOBS} images in one call", total)
         _check_output(output, total)
+        check_negative_prompt(negative_prompt, guidance or Guidance())
         pixels = _known_pixels(known, known_mask, bands, scale, size)
         ground = None if mask is None else _mask(mask)
         if pixels is not None:
@@ -149,6 +153,7 @@ class Request:
             seed=seed,
             steps=steps,
             guidance=guidance,
+            negative_prompt=negative_prompt.strip(),
             output=output,
             columns=min(columns, 8),
             crs=pixels.crs if pixels else None,

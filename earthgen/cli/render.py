@@ -104,6 +104,7 @@ def _generate(request: Request, jobs: Sequence[Job], model: Model) -> list[NDArr
         width=request.width,
         num_inference_steps=model.steps,
         guidance=model.guidance,
+        negative_prompt=request.negative_prompt,
         # On the CPU whatever the device, so that a seed means the same image everywhere.
         generator=[torch.Generator().manual_seed(job.seed) for job in jobs],
         output_type="pil",
@@ -111,12 +112,17 @@ def _generate(request: Request, jobs: Sequence[Job], model: Model) -> list[NDArr
     return [np.asarray(image.convert("RGB")) for image in result.images]
 
 
-def _provenance(job: Job, model: Model) -> Provenance:
-    return Provenance(seed=job.seed, conditions=job.conditions.to_dict(), **model.about())
+def _provenance(request: Request, job: Job, model: Model) -> Provenance:
+    return Provenance(
+        seed=job.seed,
+        conditions=job.conditions.to_dict(),
+        negative_prompt=request.negative_prompt,
+        **model.about(),
+    )
 
 
 def _scene(request: Request, job: Job, image: NDArray[np.uint8], model: Model) -> Scene:
-    provenance = _provenance(job, model)
+    provenance = _provenance(request, job, model)
     if request.crs is not None:
         return Scene(image, request.crs, request.transform, request.gsd, provenance)
     return Scene.from_conditions(image, job.conditions, provenance)
@@ -133,7 +139,7 @@ def _finished(request: Request, job: Job, manifest: Manifest | None, model: Mode
         scene = Scene.read(paths["tif"])
     except (EarthgenError, OSError):
         return None
-    want = dataclasses.replace(_provenance(job, model), created=scene.provenance.created)
+    want = dataclasses.replace(_provenance(request, job, model), created=scene.provenance.created)
     same = scene.provenance == want and (scene.height, scene.width) == (request.height, request.width)
     return scene if same else None
 

@@ -12,7 +12,10 @@ from earthgen.models.conditioning import Conditioning
 
 
 def guidance_chain(
-    conditioning: Conditioning, guidance: Guidance, taught: float | None = None
+    conditioning: Conditioning,
+    guidance: Guidance,
+    taught: float | None = None,
+    negative: Conditioning | None = None,
 ) -> list[tuple[float, Conditioning]]:
     """Which evaluations guidance needs, with their weights: `guided` brings them together. The last has all conditions.
 
@@ -26,6 +29,7 @@ def guidance_chain(
         guidance: The weights.
         taught: The weight that is in the velocities of a network of few steps already (`EarthUNet.few_step`). Weights
             count in proportion to it, so that one evaluation is enough where they are equal to it.
+        negative: The same with the text that stands where text is left out, in place of the learned null.
     """
     given = {f.name: getattr(guidance, f.name) for f in fields(Guidance)}
     if taught is not None:
@@ -33,7 +37,8 @@ def guidance_chain(
         refined = bool(conditioning.is_present("coarse").any())
         within = ("boxes", "mask") if refined else [n for n in given if n != "coarse"]
         given |= {n: given[n] / taught for n in within}
-    given = {n: w for n, w in given.items() if w != 0 and bool(conditioning.is_present(n).any())}
+    led = {n for n in given if bool(conditioning.is_present(n).any())} | ({"text"} if negative is not None else set())
+    given = {n: w for n, w in given.items() if w != 0 and n in led}
     kept = {"known"} | {n for n, w in given.items() if w == 1}
     stages = [(1.0, frozenset(kept))]
     for weight in sorted({w for w in given.values() if w != 1}):
@@ -41,7 +46,9 @@ def guidance_chain(
         stages[-1] = (last - weight, before)
         kept = kept | {n for n, w in given.items() if w == weight}
         stages.append((weight, frozenset(kept)))
-    return [(w, conditioning.keep(names)) for w, names in stages]
+    if negative is None:
+        return [(w, conditioning.keep(names)) for w, names in stages]
+    return [(w, (conditioning if "text" in names else negative).keep(names | {"text"})) for w, names in stages]
 
 
 _CALM = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,7 @@ def conditioning_of(
         return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
     if any_has("text"):
-        tokens, mask = encode_text([(c.text or "").strip() or "-" for c in conditions], text_encoder, tokenizer)
-        tensors |= {"text": tokens.float().cpu(), "text_mask": mask.cpu()}
+        tensors |= _text_tensors([c.text for c in conditions], text_encoder, tokenizer)
     tensors["gsd"] = numbers([math.log2(c.gsd) if c.gsd else 0.0 for c in conditions])
     places = unit_vectors(np.array([c.lat or 0.0 for c in conditions]), np.array([c.lon or 0.0 for c in conditions]))
     tensors["position"] = torch.from_numpy(places.T.copy()).view(batch, 3, 1, 1)
@@ -139,6 +139,19 @@ def conditioning_of(
                 coarse[i] = encode(enlarged(c.coarse, 4))[0, :, :rows, :columns]
         tensors["coarse"] = coarse
     return Conditioning(**tensors)
+
+
+def with_texts(given: Conditioning, texts: Sequence[str], text_encoder: Any, tokenizer: Any) -> Conditioning:
+    """The same, as `conditioning_of` gives it, with these texts, one an image; absent where empty."""
+    present = given.present.clone()
+    present[:, CONDITION_NAMES.index("text")] = torch.tensor([bool(text) for text in texts])
+    return replace(given, present=present, **_text_tensors(texts, text_encoder, tokenizer))
+
+
+def _text_tensors(texts: Sequence[str | None], text_encoder: Any, tokenizer: Any) -> dict[str, Tensor]:
+    """What a batch of texts comes to, blank ones as any: their flags say that they are absent."""
+    tokens, mask = encode_text([(text or "").strip() or "-" for text in texts], text_encoder, tokenizer)
+    return {"text": tokens.float().cpu(), "text_mask": mask.cpu()}
 
 
 def enlarged(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -48,13 +48,15 @@ class Provenance:
     scheduler: str
     created: dt.datetime = field(default_factory=_now)
     """UTC. A time of another zone is converted; one without a zone is refused."""
+    negative_prompt: str = ""
+    """What guidance by text led away from; empty for nothing."""
 
     def __post_init__(self) -> None:
         for name, low in (("seed", None), ("steps", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or (low is not None and value < low):
                 raise ArgumentError(f"provenance.{name}", f"must be an int{' > 0' if low else ''}", value)
-        for name in ("model", "version", "scheduler"):
+        for name in ("model", "version", "scheduler", "negative_prompt"):
             if not isinstance(getattr(self, name), str):
                 raise ArgumentError(f"provenance.{name}", "must be a string", getattr(self, name))
         if not isinstance(self.model_sha256, str) or not re.fullmatch(r"([0-9a-f]{64})?", self.model_sha256):
@@ -78,7 +80,8 @@ class Provenance:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record; `from_dict` is its inverse."""
-        return {**asdict(self), "created": self.created.isoformat()}
+        record = {**asdict(self), "created": self.created.isoformat()}
+        return record if self.negative_prompt else {n: v for n, v in record.items() if n != "negative_prompt"}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Provenance:

@@ -48,10 +48,12 @@ class StandIn:
         width: int,
         num_inference_steps: int,
         guidance: Guidance,
+        negative_prompt: str = "",
         generator: list[torch.Generator],
         output_type: str,
     ) -> SimpleNamespace:
-        self.calls.append({"conditions": conditions, "steps": num_inference_steps, "guidance": guidance})
+        asked_for = {"steps": num_inference_steps, "guidance": guidance, "negative_prompt": negative_prompt}
+        self.calls.append({"conditions": conditions, **asked_for})
         images = []
         for asked, random in zip(conditions, generator, strict=True):
             base = sum((asked.text or "").encode()) % 200

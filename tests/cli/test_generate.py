@@ -66,6 +66,18 @@ class TestOneFile:
         assert call["steps"] == 3
         assert call["guidance"] == Guidance(text=4, gsd=1)
 
+    def test_a_negative_prompt_arrives_and_is_recorded(self, run, stand_in, tmp_path: Path) -> None:
+        for negative, kept in (("clouds, haze", "clouds, haze"), (" ", "")):
+            out = tmp_path / "a.tif"
+            result = run("generate", "a river", "--negative-prompt", negative, "--size", 16, "-o", out)
+            assert result.exit_code == 0, result.output
+            record = Scene.read(out).provenance
+            assert stand_in.calls[-1]["negative_prompt"] == record.negative_prompt == kept
+            assert ("negative_prompt" in record.to_dict()) == bool(kept)
+        refused = run("generate", "a river", "--negative-prompt", "haze", "--guidance", 1, "--size", 16, "-o", out)
+        assert refused.exit_code == 2 and "above 1, but got 'text=1'" in refused.output
+        assert len(stand_in.calls) == 2
+
     def test_areas_arrive_as_outlines_and_as_a_mask(self, run, stand_in, tmp_path: Path) -> None:
         Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / "mask.png")
         ground = ["--mask", tmp_path / "mask.png", "--mask-class", "field", "--mask-class", "road, paved"]
@@ -151,7 +163,8 @@ class TestFolder:
 
     def test_other_options_make_it_anew(self, run, stand_in, tmp_path: Path) -> None:
         command = ["generate", "a", "--seed", 1, "-o", tmp_path, "--json"]
-        for options in (["--size", 16], ["--size", 24], ["--size", 24, "--steps", 2], ["--size", 24, "--guidance", 3]):
+        changes = (["--steps", 2], ["--guidance", 3], ["--negative-prompt", "fog"])
+        for options in (["--size", 16], *(["--size", 24, *change] for change in ([], *changes))):
             (row,) = json.loads(run(*command, *options).stdout)["images"]
             assert row["made"]
         rows = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]

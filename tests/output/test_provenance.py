@@ -36,6 +36,7 @@ provenances = st.builds(
     steps=st.integers(1, 1000),
     scheduler=texts,
     created=times.filter(lambda t: 1 < t.year < 9999),
+    negative_prompt=texts,
 )
 
 
@@ -93,6 +94,7 @@ def test_is_frozen_and_its_own(make_scene: Callable[..., Scene]) -> None:
         ({"seed": True}, "seed"),
         ({"steps": 0}, "steps"),
         ({"model": None}, "model"),
+        ({"negative_prompt": None}, "negative_prompt"),
         ({"model_sha256": "abc"}, "model_sha256"),
         ({"conditions": {"gsd": float("nan")}}, "conditions"),
         ({"conditions": {"mask": object()}}, "conditions"),

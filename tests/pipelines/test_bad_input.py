@@ -68,7 +68,12 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"gsd": 10, "conditions": ONE}, "gsd", "absent where `conditions`", "10"),
     ({"conditions": ["a river"]}, "conditions", "earthgen.Conditions", "a river"),
     ({"conditions": []}, "conditions", "must not be an empty list", r"\[\]"),
-    ({"negative_prompt": "clouds"}, "negative_prompt", "is no argument and no condition", "clouds"),
+    ({"negative_prompt": 5}, "negative_prompt", "a string, a list of 1, one a prompt, or None", "5"),
+    ({"negative_prompt": ["a", "b"]}, "negative_prompt", "a list of 1", "'b'"),
+    ({"negative_prompt": [5]}, "negative_prompt", "must be a string", "5"),
+    ({"negative_prompt": "x" * 10_000}, "negative_prompt", "at most 2000 characters", "xxx"),
+    ({"negative_prompt": "clouds", "guidance_scale": 1}, "negative_prompt", "for text above 1", "text=1"),
+    ({"negative_prompt": "clouds", "guidance": Guidance(text=0)}, "negative_prompt", "for text above 1", "text=0"),
     ({"text": "a river"}, "text", "is no argument and no condition", "a river"),
 ]
 

@@ -18,8 +18,9 @@ from diffusers import (
 )
 from diffusers.callbacks import PipelineCallback
 
-from earthgen import Box, Conditions
+from earthgen import Box, Conditions, Guidance
 from earthgen.conditions import LEAST_TOLD
+from earthgen.errors import ArgumentError
 from earthgen.models.inputs import conditioning_of
 from earthgen.pipelines.refinement import Lead, small_parts
 from earthgen.steps import FEW_NOISE
@@ -95,6 +96,50 @@ def test_sizes_off_the_grid_are_cropped_exactly(pipe: Any, height: int, width: i
     whole = pipe("a river", gsd=10, **padded, generator=seeds(1), **options).images[0]
     assert cropped.shape == (height, width, 3)
     assert np.array_equal(cropped, whole[:height, :width])
+
+
+def test_a_negative_prompt_takes_the_place_of_no_text(pipe: Any) -> None:
+    def image(prompt: Any, negative: Any, **options: Any) -> Any:
+        given = {"generator": seeds(1), "output_type": "np", **SMALL, **options}
+        return pipe(prompt, negative_prompt=negative, **given).images
+
+    plain, away = image("a river", None), image("a river", "a forest")
+    assert np.abs(away - plain).max() > 0.01
+    assert np.array_equal(image("a river", "  "), plain) and np.array_equal(image("a river", ""), plain)
+    assert np.abs(image("a river", "a desert") - away).max() > 0.01
+    # Without a prompt it leads from the text to what is learned without any.
+    assert np.abs(image(None, "a forest") - image(None, None)).max() > 0.01
+    # A weight of 2 goes the way from the negative text to the prompt twice, but for what lies along the latent.
+    one = {"gsd": 10, "num_inference_steps": 1, "output_type": "latent"}
+    river, forest = (image(text, None, guidance=Guidance.uniform(1), **one) for text in ("a river", "a forest"))
+    along = ((river - forest) * river).sum(1, keepdim=True) / (river.square().sum(1, keepdim=True) + 0.1)
+    made = image("a river", "a forest", guidance=Guidance(text=2, gsd=1), **one)
+    assert torch.allclose(made, river + (river - forest) - along * river, atol=1e-3)
+
+
+def test_negative_prompts_are_one_a_prompt_and_leave_refinements_alone(pipe: Any) -> None:
+    options = {"guidance_scale": 3.0, "output_type": "np", "num_images_per_prompt": 2, **SMALL}
+    both = pipe(["a river", "a lake"], negative_prompt=["a forest", ""], generator=seeds(1, 2, 3, 4), **options).images
+    river = pipe("a river", negative_prompt="a forest", generator=seeds(1, 2), **options).images
+    lake = pipe("a lake", generator=seeds(3, 4), **options).images
+    assert np.abs(both - np.concatenate([river, lake])).max() < 2 / 255
+    counted: list[int] = []
+    counting = pipe.unet.register_forward_hook(lambda *_: counted.append(1))
+    pipe("a river", negative_prompt="a forest", height=80, width=72, base_side=16, num_inference_steps=5)
+    counting.remove()
+    assert len(counted) == 2 * 5 + 2
+
+
+def test_a_network_that_has_guidance_in_it_takes_a_negative_prompt_above_that(own_pipe: Any) -> None:
+    own_pipe.unet = student_of(own_pipe.unet, 4.0)
+    options = {"height": 32, "width": 32, "num_inference_steps": 1, "output_type": "np"}
+    with pytest.raises(ArgumentError, match=r"`negative_prompt` needs .*for text above 4, .*text=4"):
+        own_pipe("a river", negative_prompt="a forest", **options)
+    plain, away = (
+        own_pipe("a river", negative_prompt=n, guidance=Guidance(text=8), generator=seeds(1), **options).images
+        for n in (None, "a forest")
+    )
+    assert np.abs(away - plain).max() > 0.01
 
 
 # Randomness

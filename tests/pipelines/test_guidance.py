@@ -81,6 +81,22 @@ def test_guidance_as_taught_is_a_single_evaluation() -> None:
     assert len(guidance_chain(conditioning(set(CONDITION_NAMES)), refined, 6.0)) == 1
 
 
+@given(guidance=GUIDANCES, present=PRESENT)
+@settings(deadline=None)
+def test_a_negative_text_stands_where_text_is_left_out(guidance: Guidance, present: set[str]) -> None:
+    positive = conditioning(present)
+    negative = replace(conditioning(present | {"text"}), text=positive.text - 1)
+    chain = guidance_chain(positive, guidance, negative=negative)
+    shares = {-1: 0.0, 0: 0.0}
+    for weight, one in chain:
+        shares[int(one.text.min())] += weight
+    assert shares == pytest.approx({-1: 1 - guidance.text, 0: guidance.text}, abs=1e-9)
+    assert all("text" in names_of(one) for _, one in chain if one.text is negative.text)
+    for name in present - {"known"}:
+        weight = sum(w for w, c in chain if name in names_of(c) and (name != "text" or c.text is positive.text))
+        assert weight == pytest.approx(getattr(guidance, name), abs=1e-9), name
+
+
 @given(seed=st.integers(0, 2**20), weight=st.floats(1.1, 20), sigma=st.floats(0.05, 1))
 @settings(deadline=None, max_examples=30)
 def test_guidance_changes_what_an_image_shows_but_not_how_strongly(seed: int, weight: float, sigma: float) -> None:
