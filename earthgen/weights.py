@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BUNDLED = "earthgen/mini"
 """The model that ships with the package."""
 
+INDEX = "model_index.json"
 SUMS = "SHA256SUMS"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
@@ -87,9 +88,21 @@ def verify(folder: Path) -> list[FileStatus]:
     Files that can be weights, code or configuration but are not listed are reported too.
 
     Raises:
-        WeightsError: the folder has no readable `SHA256SUMS`.
+        WeightsError: the folder is no model's, or has no readable `SHA256SUMS`. Where it has none at all, the message
+            tells what else could be found out: what `check` says.
     """
+    if not (folder / SUMS).is_file():
+        if not (folder / INDEX).is_file():
+            raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
+        check(folder)
+        raise WeightsError(
+            f"{folder} has no {SUMS}, so nothing tells whether its files are as they were written. By their own "
+            "headers its safetensors files are whole, and no pickle is in the place of one. `save_pretrained` of a "
+            f"pipeline writes {SUMS}; `earthgen.weights.write_sums(folder)` does for files that you trust"
+        )
     sums = _read_sums(folder)
+    if INDEX not in sums:
+        raise WeightsError(f"{folder} is no model folder: its {SUMS} names no {INDEX}")
     found = [_status(folder, name, digest) for name, digest in sums.items()]
     for name in _files(folder):
         if name not in sums:

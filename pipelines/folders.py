@@ -14,9 +14,8 @@ from earthgen.errors import WeightsError
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
-from earthgen.weights import check, check_safetensors, resolve, write_sums
+from earthgen.weights import INDEX, check, check_safetensors, resolve, write_sums
 
-INDEX = "model_index.json"
 SHIMS = {
     ".": ("earth_pipeline", "earthgen.pipelines.earth", "EarthPipeline"),
     "unet": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
