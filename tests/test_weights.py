@@ -135,7 +135,7 @@ class TestFoldersWithoutSums:
         weights.check(bare)
 
     def test_verify_says_what_is_missing(self, bare: Path) -> None:
-        with pytest.raises(WeightsError, match="has no SHA256SUMS.* are whole"):
+        with pytest.raises(WeightsError, match=r"has no SHA256SUMS.* are whole"):
             weights.verify(bare)
 
     def test_truncation_is_still_found(self, bare: Path) -> None:
