@@ -9,16 +9,12 @@ import typer
 
 from earthgen import weights as store
 from earthgen.cli import parse
-from earthgen.errors import ArgumentError, WeightsError
+from earthgen.errors import WeightsError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Model = Annotated[
-    str | None,
-    typer.Argument(metavar="MODEL", help=f"A model folder, or the bundled model's name. Default: {store.BUNDLED}."),
-]
-Given = Annotated[str | None, typer.Option("--model", help="The same, as other commands take it.")]
+Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="The bundled model's name or a model folder.")]
 
 
 @app.callback()
@@ -28,7 +24,7 @@ def weights() -> None:
     \b
       earthgen weights list
       earthgen weights verify
-      earthgen weights verify --model runs/mine --json
+      earthgen weights verify runs/mine --json
     """
 
 
@@ -56,16 +52,13 @@ def list_(json: Json = False) -> None:
 
 
 @app.command()
-def verify(model: Model = None, given: Given = None, json: Json = False) -> None:
+def verify(model: Model = store.BUNDLED, json: Json = False) -> None:
     """Compare every file of a model with its SHA-256. Exit code 1 if one differs, is missing or is not listed.
 
     A model folder lists them in SHA256SUMS, which whatever saves or trains a
     model writes. One without it cannot be verified, so that the exit code is 1,
     too; what its files tell of themselves is looked at and said.
     """
-    if model is not None and given is not None:
-        raise ArgumentError("model", "must be given once", f"{model} and {given}")
-    model = model or given or store.BUNDLED
     folder = store.resolve(model)
     statuses = store.verify(folder)
     broken = [status for status in statuses if not status.ok]

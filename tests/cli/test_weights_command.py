@@ -58,25 +58,22 @@ def test_verify_as_json(run, bundled: Path) -> None:
 
 
 def test_a_saved_folder_of_ones_own(run, model_folder: Path) -> None:
-    for words in ([model_folder], ["--model", model_folder]):
-        result = run("weights", "verify", *words)
-        assert result.exit_code == 0 and f"5 of 5 files are intact in {model_folder}" in result.stdout
-    assert json.loads(run("weights", "verify", "--model", model_folder, "--json").stdout)["ok"]
+    result = run("weights", "verify", model_folder)
+    assert result.exit_code == 0 and f"5 of 5 files are intact in {model_folder}" in result.stdout
+    assert json.loads(run("weights", "verify", model_folder, "--json").stdout)["ok"]
     (model_folder / "unet" / "more.py").write_text("")
-    result = run("weights", "verify", "--model", model_folder)
+    result = run("weights", "verify", model_folder)
     assert result.exit_code == 1 and "DAMAGED  unet/more.py  is not listed in SHA256SUMS" in result.stdout
-    twice = run("weights", "verify", model_folder, "--model", model_folder)
-    assert twice.exit_code == 2 and "`model` must be given once" in twice.stderr
 
 
 def test_without_checksums_it_says_what_it_could_find_out(run, model_folder: Path) -> None:
     (model_folder / weights.SUMS).unlink()
-    result = run("weights", "verify", "--model", model_folder)
+    result = run("weights", "verify", model_folder)
     assert result.exit_code == 1 and not result.stdout
     assert f"{model_folder} has no SHA256SUMS" in result.stderr and "are whole" in result.stderr
     path = model_folder / "vae" / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    result = run("weights", "verify", "--model", model_folder)
+    result = run("weights", "verify", model_folder)
     assert result.exit_code == 1 and f"{path} is truncated" in result.stderr and "are whole" not in result.stderr
 
 
@@ -85,7 +82,7 @@ def test_a_folder_of_something_else(run, tmp_path: Path, listed: bool) -> None:
     (tmp_path / "data.yaml").write_text("count: 3")
     if listed:  # a data set has checksums too
         weights.write_sums(tmp_path)
-    result = run("weights", "verify", "--model", tmp_path)
+    result = run("weights", "verify", tmp_path)
     assert result.exit_code == 1 and f"{tmp_path} is no model folder" in result.stderr
 
 
