@@ -55,14 +55,15 @@ def test_a_decoder_learns_from_what_a_denoiser_guesses(
     tiny_data: Path, autoencoder_run: Path, tmp_path: Path, flags: SimpleNamespace
 ) -> None:
     EarthUNet(4, **PRESETS["tiny"]).save_pretrained(tmp_path / "unet")
-    wanted = [*flags.autoencoder(tiny_data, tmp_path / "even", 2), "--denoiser", str(tmp_path / "unet")]
+    guessing = ["--denoiser", str(tmp_path / "unet")]
     with pytest.raises(ArgumentError, match="decoder_only"):
-        autoencoder.main(wanted)
-    more = ["--decoder_only", "--init_from", str(autoencoder_run / "autoencoder"), "--logging_steps", "1"]
-    autoencoder.main([*wanted, *more])
-    lines = [json.loads(line) for line in (tmp_path / "even" / "metrics.jsonl").read_text().splitlines()]
-    assert all(line["evenness"] > 0 for line in lines if "evenness" in line)
-    assert any("evenness" in line for line in lines)
+        autoencoder.main([*flags.autoencoder(tiny_data, tmp_path / "refused", 1), *guessing])
+    further = ["--decoder_only", "--init_from", str(autoencoder_run / "autoencoder"), "--logging_steps", "1"]
+    evenness = []
+    for name, more in (("without", []), ("with", guessing)):
+        autoencoder.main([*flags.autoencoder(tiny_data, tmp_path / name, 1), *further, *more])
+        evenness.append(json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["evenness"])
+    assert evenness[1] > evenness[0] > 0  # of the same crops, and of the guesses besides
 
 
 def test_the_cache_holds_what_the_autoencoder_makes_of_the_data(latent_cache: Path, autoencoder_run: Path) -> None:
