@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,16 @@ import earthgen.pipelines
 from earthgen.conditions import Conditions, Guidance
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def heed_ctrl_c() -> Callable[[], None]:
+    """Undoes, in a process to be, what a shell does to jobs it starts in the background: to ignore SIGINT."""
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return heed
 
 
 class StandIn:

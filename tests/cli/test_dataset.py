@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,14 @@ def test_two_workers_make_the_same_files_as_one(run, command: list[str], tmp_pat
 class TestProcesses:
     """The command in a process of its own, with two workers."""
 
+    @pytest.fixture(autouse=True)
+    def heeding(self, heed_ctrl_c: Callable[[], None]) -> None:
+        self.heed = heed_ctrl_c
+
     def start(self, command: list[str], out: Path) -> subprocess.Popen[bytes]:
         whole = [sys.executable, "-m", "earthgen.cli", *command, "-o", str(out), "-j", "2"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        return subprocess.Popen(whole, start_new_session=True, **quiet)  # type: ignore[call-overload, no-any-return]
+        return subprocess.Popen(whole, start_new_session=True, preexec_fn=self.heed, **quiet)  # type: ignore[call-overload, no-any-return]
 
     def wait_for_rows(self, out: Path, count: int) -> None:
         for _ in range(3000):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +157,8 @@ class TestDamagedModels:
         assert "is a pickle" in self.attempt(run, model)
 
 
-def heed_ctrl_c() -> None:
-    """Undo what a shell does to jobs it starts in the background: they, and what they start, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_leaves_whole_files_only(tiny_model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_whole_files_only(tiny_model: Path, tmp_path: Path, heed_ctrl_c: Callable[[], None]) -> None:
     out = tmp_path / "out"
     options = ["--model", tiny_model, *QUICK, "-n", 5000, "--seed", 0, "-o", out]
     command = [sys.executable, "-m", "earthgen.cli", "generate", "a lake", *map(str, options)]
