@@ -27,7 +27,7 @@ from earthgen.models.guidance import guidance_chain, guided
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size, with_texts
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of, negatives_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
-from earthgen.pipelines.refinement import BASE_SIDE, Lead, lead_to, stages_of, with_coarse
+from earthgen.pipelines.refinement import Lead, lead_to, stages_of, with_coarse
 from earthgen.steps import denoiser_of, noise_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
@@ -178,7 +178,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_scale: float | None = None,
         guidance: Guidance | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
-        base_side: int = BASE_SIDE,
+        base_side: int = 0,
         num_images_per_prompt: int = 1,
         image: np.ndarray | PIL.Image.Image | None = None,
         strength: float = 0.7,
@@ -211,8 +211,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance_interval: Noise levels (0 clean, 1 noise) between which guidance acts; elsewhere every weight but
                 0 counts as 1, which saves evaluations (Kynkäänniemi et al. 2024).
             base_side: Images whose shorter side is more than twice this many pixels are made a quarter as large first
-                (and that a quarter as large, and so on), and then refined. 0 makes any at once, as `image`, `latents`
-                and a coarser image among the conditions do.
+                (and that a quarter as large, and so on), and then refined: several times faster, but the first is of a
+                resolution that the bundled model may know less of. 0 makes any at once, as `image`, `latents` and a
+                coarser image among the conditions do.
             num_images_per_prompt: Images for each prompt.
             image: Start from this image (PIL, or uint8 RGB array) rather than from noise (image to image); it sets
                 height and width.

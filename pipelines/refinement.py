@@ -1,4 +1,4 @@
-"""Large images are made small first, where structure is seen best, and then refined by factors of four.
+"""Large images may be made small first, where structure is seen best, and then refined by factors of four.
 
 A refinement leads the colours of its latents to those of the coarser image, but for what is too small to be seen there.
 """
@@ -20,9 +20,6 @@ from earthgen.conditions import COARSE_FACTOR, GSD_RANGE, LEAST_TOLD, Conditions
 from earthgen.layout import covered
 from earthgen.models.inputs import padded_size
 
-BASE_SIDE = 64
-"""Pixels: images whose shorter side is more than twice this are made in a cascade that starts from about this side. So
-large is most of what the bundled model learned to make from nothing, and structure is seen best where it is small."""
 SMALL = 16
 """Pixels: a box with a shorter side in the coarser image has colours of its own when that is refined."""
 

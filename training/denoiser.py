@@ -35,8 +35,8 @@ DROP = {
     "boxes": 0.3, "mask": 0.3, "known": 0.85,
 }  # fmt: skip
 """How often each condition is withheld though it is there. Every image has known pixels and a coarser image to give."""
-DROP_COARSE = {64: 0.7, 128: 0.3, 256: 0.15}
-"""How often the coarser image is withheld, by bucket: large images are mostly made in a cascade, from small ones."""
+DROP_COARSE = {64: 0.7, 128: 0.6, 256: 0.5}
+"""How often the coarser image is withheld, by bucket."""
 DROP_ALL = 0.1
 """How often all are withheld together, which guidance needs to be learned well."""
 

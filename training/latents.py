@@ -38,7 +38,6 @@ from earthgen.data.mixture import readers
 from earthgen.errors import DataError
 from earthgen.layout import BOX_CHANNELS, CELL, LAYOUT_CHANNELS, MASK_CHANNELS, class_vectors, paint_boxes, paint_mask
 from earthgen.models import EarthAutoencoder
-from earthgen.pipelines.refinement import BASE_SIDE
 from earthgen.precision import native_dtype
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor
@@ -83,8 +82,8 @@ def view(name: str, sample: Sample, size: int, rng: np.random.Generator, relief:
     """A random view of one image, `size` pixels a side. `relief` lets captions speak of mountains and coasts."""
     room = min(sample.image.shape[:2]) / size
     # Mostly the finest resolution or the whole image, which show most detail and most structure; else between. The
-    # smallest images are what a cascade starts from, and what it starts with is the structure.
-    kind, finest = rng.random(), 0.25 if size <= BASE_SIDE else 0.5
+    # smallest images show structure best, and a cascade may start from them.
+    kind, finest = rng.random(), 0.25 if size == min(RECORDS) else 0.5
     if kind < finest:
         scale = 1.0
     elif kind < 0.75:
