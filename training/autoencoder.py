@@ -71,12 +71,16 @@ def contrast_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tens
 
 
 def evenness_loss(x: Tensor, cell: int, least: float = 0.002) -> Tensor:
-    """How far contrasts of all (batch, 3, H, W) images together differ between places in a cell's period.
+    """How far contrasts and brightness of all (batch, 3, H, W) images together differ between places in a cell's period.
 
-    Together, for each image's own differ by chance, and by more than what cells add to them.
+    Together, for each image's own differ by chance, and by more than what cells add to them. Brightness beside the
+    image's contrast: what no one sees in a lively image is a pattern in a calm one.
     """
-    found = contrasts(x, cell, least).mean((0, 1))
-    return (found - found.mean()).abs().mean()
+    found = contrasts(x, cell, least)
+    each = found.mean((0, 1))
+    places = x.unflatten(3, (-1, cell)).unflatten(2, (-1, cell)).mean((2, 4))
+    pattern = (places - places.mean((2, 3), keepdim=True)) / found.detach().mean((1, 2)).exp().view(-1, 1, 1, 1)
+    return (each - each.mean()).abs().mean() + pattern.mean(0).abs().mean()
 
 
 def contrasts(x: Tensor, cell: int, least: float) -> Tensor:
