@@ -104,7 +104,7 @@ def main() -> None:
         images = made(asked.asked, base_side)
         cut = patches(images)
         right = judge.predict(cut) == np.repeat(asked.labels, len(cut) // len(images))
-        shown += [(image, f"{name}, {how}") for image, name in zip(images[:: args.per_class], asked.classes, strict=True)]
+        shown += [(images[k * args.per_class], f"{name}, {how}") for k, name in enumerate(asked.classes)]
         seen = [("EuroSAT", cut), ("Blue Marble", patches(made(places[args.windows :], base_side)))]
         figures.append(Figure(f"EuroSAT, {how}: the class asked is seen", float(right.mean())))
         for name, of in seen:
@@ -113,7 +113,8 @@ def main() -> None:
     report(figures, args)
     if args.sheet:
         with atomic_path(args.sheet) as temporary:
-            contact_sheet([i for i, _ in shown], [t for _, t in shown], len(asked.classes)).save(temporary, format="PNG")
+            page = contact_sheet(*zip(*shown, strict=True), len(asked.classes))
+            page.save(temporary, format="PNG")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from earthgen.data.mixture import readers
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.autoencoder import RGB, mixed, spread
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, network_of, run
 
 SHARES = {
     "eurosat": 0.3,
@@ -71,7 +71,7 @@ def contrast_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tens
 
 
 def evenness_loss(x: Tensor, cell: int, least: float = 0.002) -> Tensor:
-    """How far contrasts and brightness of all (batch, 3, H, W) images together differ between places in a cell's period.
+    """How far contrasts and brightness differ between places in a cell's period, of (batch, 3, H, W) images together.
 
     Together, for each image's own differ by chance, and by more than what cells add to them. Brightness beside the
     image's contrast: what no one sees in a lively image is a pattern in a calm one.
@@ -296,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     crops = Crops(readers(args.data_root, "train", args.sets), args.train_batch_pixels)
     torch.manual_seed(args.seed)
     if args.init_from:
-        autoencoder = EarthAutoencoder.from_pretrained(args.init_from, torch_dtype=torch.float32)
+        autoencoder = network_of(EarthAutoencoder, "init_from", args.init_from)
     else:
         if args.decoder_only:
             raise ArgumentError("decoder_only", "needs --init_from: an untrained encoder tells nothing", True)
@@ -308,8 +308,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.denoiser:
         if not args.decoder_only:
             raise ArgumentError("denoiser", "needs --decoder_only: it knows latents as they are", str(args.denoiser))
-        kept = EarthAutoencoder.from_pretrained(args.init_from, torch_dtype=torch.float32)
-        batches = Guesses(crops, kept, EarthUNet.from_pretrained(args.denoiser, torch_dtype=torch.float32))
+        kept = network_of(EarthAutoencoder, "init_from", args.init_from)
+        batches = Guesses(crops, kept, network_of(EarthUNet, "denoiser", args.denoiser))
     tests = {n: r for n, r in readers(args.data_root, "test", args.sets).items() if len(r)}
     recipe = Recipe(
         name="autoencoder",
