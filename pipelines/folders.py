@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
 import torch
@@ -15,6 +15,8 @@ from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
 from earthgen.weights import INDEX, check, check_safetensors, resolve, write_sums
+
+Network = TypeVar("Network", EarthUNet, EarthAutoencoder)
 
 SHIMS = {
     ".": ("earth_pipeline", "earthgen.pipelines.earth", "EarthPipeline"),
@@ -33,12 +35,16 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
         raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
     check(folder)
     for component in ("unet", "vae", *(["refiner"] if (folder / "refiner").is_dir() else [])):
-        found = sorted((folder / component).glob("*.safetensors"))
-        if not found:
-            raise WeightsError(f"{folder / component} holds no safetensors weights, and no other kind is read")
-        for path in found:
-            check_safetensors(path)
+        _check_weights(folder / component)
     return folder
+
+
+def _check_weights(folder: Path) -> None:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise WeightsError(f"{folder} holds no safetensors weights, and no other kind is read")
+    for path in found:
+        check_safetensors(path)
 
 
 def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, **given: Any) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):
         if name not in components and (folder / name).is_dir():
-            components[name] = _model(kind, folder / name, dtype)
+            components[name] = load_network(kind, folder / name, dtype)
     if "scheduler" not in components:
         scheduler = getattr(diffusers, index["scheduler"][1])
         components["scheduler"] = scheduler.from_pretrained(folder / "scheduler")
@@ -64,14 +70,20 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     return components
 
 
-def _model(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A model whose weights are exactly the folder's: diffusers would leave what is missing at random."""
+def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
+    """A network whose weights are exactly the folder's: diffusers would leave what is missing at random.
+
+    Raises:
+        WeightsError: The weights are absent, damaged, pickled, or another network's.
+    """
+    _check_weights(folder)
     options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     model, info = kind.from_pretrained(folder, **options)
     wrong = {what: names for what, names in info.items() if names}
     if wrong:
         raise WeightsError(f"the weights in {folder} do not fit {kind.__name__}: {wrong}")
-    return model.eval()
+    network: Network = model.eval()
+    return network
 
 
 def finish_saved_folder(folder: str | os.PathLike[str]) -> None:

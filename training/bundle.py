@@ -20,6 +20,7 @@ from diffusers import DPMSolverMultistepScheduler
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.text import load_text_encoder
+from earthgen.training.common import network_of
 from earthgen.weights import write_sums
 
 
@@ -36,9 +37,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the model folder."""
     args = parser().parse_args(argv)
-    unet = EarthUNet.from_pretrained(args.unet, torch_dtype=torch.bfloat16)
-    refiner = EarthUNet.from_pretrained(args.refiner, torch_dtype=torch.bfloat16) if args.refiner else None
-    vae = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=torch.bfloat16)
+    unet = network_of(EarthUNet, "unet", args.unet, torch.bfloat16)
+    refiner = network_of(EarthUNet, "refiner", args.refiner, torch.bfloat16) if args.refiner else None
+    vae = network_of(EarthAutoencoder, "autoencoder", args.autoencoder, torch.bfloat16)
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5)
     pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, refiner)
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)

@@ -32,6 +32,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from earthgen.errors import ArgumentError, DataError
+from earthgen.models import EarthUNet
+from earthgen.pipelines.folders import Network, load_network
 from earthgen.precision import native_dtype
 from earthgen.training.muon import Muon
 
@@ -69,6 +71,24 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--report_to", default=None, help="a tracker accelerate knows: tensorboard, wandb, ...")
     add("--logging_steps", type=int, default=50, help="steps between lines of metrics.jsonl")
     add("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
+
+
+def network_of(kind: type[Network], argument: str, folder: Path, dtype: torch.dtype = torch.float32) -> Network:
+    """The network in the folder that a flag names.
+
+    Raises:
+        ArgumentError: It holds no network of this kind.
+        WeightsError: The network's weights are absent, damaged or not its own.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError):
+        found = None
+    if found != kind.__name__:
+        part = "unet" if kind is EarthUNet else "vae"
+        rule = f"must be a folder that an {kind.__name__} was saved to, such as `{part}` in a model folder"
+        raise ArgumentError(argument, rule, str(folder))
+    return load_network(kind, folder, dtype)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.inputs import date_features, unit_vectors
 from earthgen.output.sheet import contact_sheet
 from earthgen.text import TEXT_DIM, load_text_encoder
-from earthgen.training.common import Batch, Loss, Recipe, Step, add_common_arguments, export, run
+from earthgen.training.common import Batch, Loss, Recipe, Step, add_common_arguments, export, network_of, run
 
 DROP = {
     "text": 0.1, "gsd": 0.1, "position": 0.3, "date": 0.2, "cloud": 0.15,
@@ -308,11 +308,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     latents = LatentBatches(args.latents, args.train_batch_latents)
-    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
+    autoencoder = network_of(EarthAutoencoder, "autoencoder", args.autoencoder)
     latents.check(autoencoder, args.autoencoder)
     torch.manual_seed(args.seed)
     if args.init_from:
-        unet = EarthUNet.from_pretrained(args.init_from, torch_dtype=torch.float32)
+        unet = network_of(EarthUNet, "init_from", args.init_from)
     else:
         unet = EarthUNet.preset(args.preset, latents.latent_channels)
         unet.set_text_statistics(*latents.text_statistics())

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance, check_number
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.guidance import guidance_chain, guided
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, run
+from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, network_of, run
 from earthgen.training.denoiser import LatentBatches, hidden_weights, previewer
 
 TEACHER_STEPS = 8
@@ -171,9 +171,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_number("guidance", args.guidance, "must be above 0 and at most 50", 0, 50, low_open=True)
     torch.manual_seed(args.seed)
     latents = LatentBatches(args.latents, args.train_batch_latents)
-    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder).eval()
+    autoencoder = network_of(EarthAutoencoder, "autoencoder", args.autoencoder)
     latents.check(autoencoder, args.autoencoder)
-    teacher = EarthUNet.from_pretrained(args.teacher, torch_dtype=torch.float32)
+    teacher = network_of(EarthUNet, "teacher", args.teacher)
     student = student_of(teacher, args.guidance)
     teacher.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
     chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refiner)

@@ -41,6 +41,7 @@ from earthgen.models import EarthAutoencoder
 from earthgen.precision import native_dtype
 from earthgen.text import TEXT_DIM, encode_text, load_text_encoder, sentence_vectors
 from earthgen.training.autoencoder import to_tensor
+from earthgen.training.common import network_of
 
 RECORDS: dict[int, dict[str, int]] = {
     64: {
@@ -257,7 +258,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    autoencoder = EarthAutoencoder.from_pretrained(args.autoencoder, torch_dtype=native_dtype()).eval()
+    autoencoder = network_of(EarthAutoencoder, "autoencoder", args.autoencoder, native_dtype())
     autoencoder.to(memory_format=torch.channels_last)
     # A few large images are kept in memory: reading a whole one for each crop of it takes longer than coding it.
     sources: dict[str, Sequence[Sample]]

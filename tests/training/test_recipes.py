@@ -10,19 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from earthgen.errors import ArgumentError, DataError
+from earthgen.errors import ArgumentError, DataError, WeightsError
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.models.denoiser import PRESETS
-from earthgen.training import autoencoder, denoiser
-from earthgen.training.common import Step
+from earthgen.training import autoencoder, bundle, denoiser, distillation, latents
+from earthgen.training.common import Step, network_of
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -187,3 +187,52 @@ def test_a_cache_of_another_autoencoder_is_refused(
     autoencoder.main(wanted)
     with pytest.raises(DataError, match="another autoencoder"):
         denoiser.main(flags.denoiser(latent_cache, tmp_path / "ae", tmp_path / "run", 1))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flag"),
+    [
+        (autoencoder, "init_from"), (autoencoder, "denoiser"), (latents, "autoencoder"), (denoiser, "autoencoder"),
+        (denoiser, "init_from"), (distillation, "autoencoder"), (distillation, "teacher"), (bundle, "unet"),
+        (bundle, "refiner"), (bundle, "autoencoder"),
+    ],
+)  # fmt: skip
+def test_a_flag_whose_folder_holds_no_such_network_is_named(
+    tiny_data: Path, autoencoder_run: Path, latent_cache: Path, tmp_path: Path, recipe: ModuleType, flag: str
+) -> None:
+    coder, unet, wrong = autoencoder_run / "autoencoder", tmp_path / "unet", tmp_path / "wrong"
+    EarthUNet(4, **PRESETS["tiny"]).save_pretrained(unet)
+    given = {
+        autoencoder: {"data_root": tiny_data, "sets": "eurosat", "init_from": coder, "denoiser": unet},
+        latents: {"data_root": tiny_data, "sets": "eurosat", "autoencoder": coder},
+        denoiser: {"latents": latent_cache, "autoencoder": coder, "init_from": unet},
+        distillation: {"latents": latent_cache, "autoencoder": coder, "teacher": unet},
+        bundle: {"unet": unet, "refiner": unet, "autoencoder": coder},
+    }[recipe] | {"output_dir": tmp_path / "out", flag: wrong}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    with pytest.raises(ArgumentError, match=f"`{flag}` must be a folder that .*{re.escape(repr(str(wrong)))}"):
+        recipe.main([*words, *(["--decoder_only"] if recipe is autoencoder else [])])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_is_loaded_as_it_was_saved_or_not_at_all(tmp_path: Path) -> None:
+    unet = EarthUNet(4, **PRESETS["tiny"])
+    unet.save_pretrained(tmp_path)
+    loaded = network_of(EarthUNet, "teacher", tmp_path).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in unet.state_dict().items())
+    with pytest.raises(ArgumentError, match=r"`init_from` .* EarthAutoencoder was saved to, such as `vae`"):
+        network_of(EarthAutoencoder, "init_from", tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    tensors = load_file(weights)
+    for damage, said in (
+        (lambda: weights.write_bytes(whole[:-100]), "truncated"),
+        (lambda: save_file(dict(list(tensors.items())[1:]), weights), "do not fit EarthUNet.*missing_keys"),
+        (weights.unlink, "holds no safetensors weights"),
+    ):
+        damage()
+        with pytest.raises(WeightsError, match=said):
+            network_of(EarthUNet, "teacher", tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ArgumentError, match="teacher"):
+        network_of(EarthUNet, "teacher", tmp_path)
