@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 an error that is not the caller's wording (weights, data, 
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -82,4 +84,6 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command line."""
+    if not sys.stderr.isatty():  # a log is to tell now and then how far it is, not ten times a second
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
     app()

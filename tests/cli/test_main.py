@@ -1,8 +1,10 @@
 """Help, version, exit codes and messages."""
 
+import os
 import resource
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,30 @@ def test_errors_are_one_line_without_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "earthgen: `lat` must be degrees north from -90 to 90, but got 91.0\n"
+
+
+def test_bars_are_drawn_often_on_a_terminal_and_seldom_in_a_log(tmp_path: Path) -> None:
+    code = (
+        "import time\n"
+        "from earthgen.cli import main\n"
+        "def work():\n"
+        "    from tqdm.auto import tqdm\n"
+        "    for _ in tqdm(range(20)): time.sleep(0.05)\n"
+        "main.app = work\n"
+        "main.main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
+
+    def drawn(stderr: int) -> None:
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=stderr, timeout=60)
+
+    with (tmp_path / "log").open("wb") as log:
+        drawn(log.fileno())
+    assert (tmp_path / "log").read_bytes().count(b"/20 ") == 2  # as it begins and as it ends
+    terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    drawn(stderr)
+    assert os.read(terminal, 10_000).count(b"/20 ") > 4
 
 
 class TestTrain:
