@@ -45,11 +45,13 @@ Images of two sentences, or of those that a file lists:
   earthgen dataset captions --config captions.yaml -n 200 -o captioned""",
 }
 _MORE = """\
-A YAML file says what options do not: prompts by class, regions, dates, rules of the layout, thresholds of the filter,
-splits. Options go before it. What results is written as resolved.yaml, and --config with that file makes the same data
-set again, byte for byte.
+A YAML file says what options do not: prompts by class, regions, dates, rules
+of the layout, thresholds of the filter, splits. Where both say something, the
+option counts. What results is written as resolved.yaml, and --config with
+that file makes the same data set again, byte for byte.
 
-Stopped or killed, the same command goes on where it was. Workers change nothing but the time."""
+Stopped or killed, the same command goes on where it was. Workers change
+nothing but the time."""
 _FORMATS = "coco, yolo, yolo-obb, yolo-seg, dota, voc, masks, imagefolder, classification, torchgeo, stac"
 
 

@@ -77,7 +77,7 @@ def upscale(
         int | None, _option("--seed", panel=_HOW, text="Same seed, same image. Default: a fresh one, printed.")
     ] = None,
     steps: Annotated[
-        int | None, _option("--steps", panel=_HOW, metavar="N", text="Sampling steps. Default: 8.")
+        int | None, _option("--steps", panel=_HOW, metavar="N", text="Sampling steps. Default: the model's.")
     ] = None,
     guidance: Annotated[
         str | None, _option("--guidance", panel=_HOW, metavar="W|NAME=W,...", text="As in generate. Default: 1.")
