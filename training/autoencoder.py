@@ -71,16 +71,22 @@ def contrast_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tens
 
 
 def evenness_loss(x: Tensor, cell: int, least: float = 0.002) -> Tensor:
-    """How far contrasts and brightness differ between places in a cell's period, of (batch, 3, H, W) images together.
+    """How far contrasts of all (batch, 3, H, W) images together differ between places in a cell's period.
 
-    Together, for each image's own differ by chance, and by more than what cells add to them. Brightness beside the
-    image's contrast: what no one sees in a lively image is a pattern in a calm one.
+    Together, for each image's own differ by chance, and by more than what cells add to them.
     """
-    found = contrasts(x, cell, least)
-    each = found.mean((0, 1))
-    places = x.unflatten(3, (-1, cell)).unflatten(2, (-1, cell)).mean((2, 4))
-    pattern = (places - places.mean((2, 3), keepdim=True)) / found.detach().mean((1, 2)).exp().view(-1, 1, 1, 1)
-    return (each - each.mean()).abs().mean() + pattern.mean(0).abs().mean()
+    found = contrasts(x, cell, least).mean((0, 1))
+    return (found - found.mean()).abs().mean()
+
+
+def pattern_loss(x: Tensor, y: Tensor, cell: int, least: float = 0.002) -> Tensor:
+    """How far the brightness of places in a cell's period differs between (batch, 3, H, W) images and what they show.
+
+    Of all images together, each beside its contrast: what no one sees in a lively image is a pattern in a calm one.
+    """
+    places = (x - y).unflatten(3, (-1, cell)).unflatten(2, (-1, cell)).mean((2, 4))
+    contrast = contrasts(y, cell, least).mean((1, 2)).exp().view(-1, 1, 1, 1)
+    return ((places - places.mean((2, 3), keepdim=True)) / contrast).mean(0).abs().mean()
 
 
 def contrasts(x: Tensor, cell: int, least: float) -> Tensor:
@@ -152,9 +158,9 @@ def make_loss(args: argparse.Namespace, cell: int):  # type: ignore[no-untyped-d
         contrast = contrast_loss(y.float(), x, cell)
         total = each.sqrt().mean() + args.spectrum_weight * spectrum + args.contrast_weight * contrast
         total = total + args.magnitude_weight * magnitude
-        evenness = evenness_loss(y.float(), cell)
+        evenness = evenness_loss(y.float(), cell) + pattern_loss(y.float(), x, cell)
         if guessed is not None:
-            evenness = evenness + evenness_loss(guessed, cell)
+            evenness = evenness + evenness_loss(guessed, cell) + pattern_loss(guessed, batch["x"][: len(guessed)], cell)
         total = total + args.evenness_weight * evenness
         psnr = -10 * torch.log10((y.float() - x).square().mean((1, 2, 3)) / 4).mean()
         figures = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earthgen.models import EarthAutoencoder
 from earthgen.models.autoencoder import RGB, mixed, spread
-from earthgen.training.autoencoder import contrast_loss, evenness_loss, measure_halo
+from earthgen.training.autoencoder import contrast_loss, evenness_loss, measure_halo, pattern_loss
 
 
 def across_and_within(x: Tensor) -> float:
@@ -56,10 +56,15 @@ def test_the_contrast_loss_sees_cells_and_blur_but_not_colour() -> None:
 def test_the_evenness_loss_sees_cells_where_there_is_nothing_to_compare_with() -> None:
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.1
     cells = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.3
-    pattern = torch.randn(4, 4, generator=torch.Generator().manual_seed(2)).repeat(16, 16)
     assert float(evenness_loss(x, 4)) < 0.03 < 0.2 < float(evenness_loss(x + F.interpolate(cells, scale_factor=4), 4))
-    smooth = 0.1 * F.avg_pool2d(x, 5, 1, 2)
-    assert float(evenness_loss(smooth + 0.002 * pattern, 4)) - float(evenness_loss(smooth, 4)) > 0.3
+
+
+def test_the_pattern_loss_sees_what_repeats_in_every_cell_of_calm_images_and_not_what_they_show() -> None:
+    x = 0.01 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pattern = 0.002 * torch.randn(4, 4, generator=torch.Generator().manual_seed(2)).repeat(16, 16)
+    assert float(pattern_loss(0.5 * x, x, 4)) < 0.03 < 0.1 < float(pattern_loss(x + pattern, x, 4))
+    assert float(pattern_loss(x + pattern, x + pattern, 4)) == 0
+    assert float(pattern_loss(10 * x + pattern, 10 * x, 4)) < 0.03
 
 
 def test_the_measured_halo_is_as_wide_as_what_a_tile_needs_and_no_wider() -> None:
