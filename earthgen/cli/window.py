@@ -94,7 +94,8 @@ def window(
 
     sides = window_size(size)
     if labels is not None or dates is not None:
-        _labelled(opened, (lat, lon, gsd, sides, crs), output, json, labels, tile, overlap, min_visible, dates)
+        with parse.spoken_warnings():
+            _labelled(opened, (lat, lon, gsd, sides, crs), output, json, labels, tile, overlap, min_visible, dates)
         return
     if tile is not None:
         raise ArgumentError("tile", "must be given together with `labels`", tile)

@@ -174,6 +174,7 @@ def test_a_labelled_window_in_tiles(command, tmp_path: Path) -> None:
     result = command("window", *PLACE, *asked, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["windows"] == 4
+    assert result.stderr == "earthgen: the set has no split 'val', so data.yaml validates on another: train\n"
     coco = json.loads((out / "coco" / "annotations" / "instances_train.json").read_text())
     assert len(coco["images"]) == 4
     assert {one["name"] for one in coco["categories"]} == {"harbour"}
