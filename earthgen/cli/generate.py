@@ -154,7 +154,7 @@ def generate(
     Three sentences at two scales each, with a contact sheet:
       earthgen generate "a forest" "a harbour" "a desert" --gsd 1 --gsd 10 -o out
     Ten variants, the sentence followed harder, no clouds, in summer:
-      earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=8 -n 10 -o villages
+      earthgen generate "a village" --cloud-cover 0 --date 2024-07-01 --guidance text=6 -n 10 -o villages
     What it is to lead away from:
       earthgen generate "a town by a lake" --negative-prompt "water, a lake" --gsd 10 -o dry.tif
     A building and water where you want them:
