@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from change_artefacts import drawn, told
 from change_series import series
 from scipy import ndimage
 from tqdm.auto import tqdm
@@ -102,56 +103,11 @@ def identity(args: argparse.Namespace) -> None:
     print(f"pairs with the same bytes: {sum(first[k] == second[k] for k in first)} of {len(first)}")
 
 
-def residual_patches(image: np.ndarray, place: np.ndarray, count: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Patches of 16 px whose middle lies in a place, less what is smooth in them: what is left of a model's hand."""
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (2, 2, 0))
-    rows, columns = np.nonzero(place[8:-8, 8:-8])
-    if not rows.size:
-        return []
-    picks = random.integers(rows.size, size=count)
-    return [(image - smooth)[rows[k] : rows[k] + 16, columns[k] : columns[k] + 16].transpose(2, 0, 1) for k in picks]
-
-
 def artefacts(args: argparse.Namespace) -> None:
-    """A tiny classifier sees residual patches of the second image alone: of a change, or of a rectangle without one."""
-    pipe, random = pipeline(args.device), np.random.default_rng(0)
-    pairs = []
-    for number in tqdm(range(6 if args.quick else 40)):
-        series, image = labelled(number % len(Dubai(split="all")), number)
-        nuisance = Nuisance(rectangles=4)
-        out = pipe(series, image=image, seed=number, nuisance=nuisance, output_type="np")
-        rectangles = np.zeros(image.shape[:2], np.bool_)
-        for top, left, height, width in out.nuisances[1].get("rectangles", []):
-            rectangles[top + 6 : top + height - 6, left + 6 : left + width - 6] = True
-        places = {"change": series.changed(), "rectangle": rectangles, "untouched": ~out.made[1]}
-        pairs.append({k: residual_patches(out.images[1], place, 24, random) for k, place in places.items()})
-    for kinds in (("change", "rectangle"), ("rectangle", "untouched"), ("change", "untouched")):
-        print(f"{kinds[0]} against {kinds[1]}: balanced accuracy {told_apart(pairs, kinds):.3f} (chance is 0.5)")
-
-
-def told_apart(pairs: list[dict[str, list[np.ndarray]]], kinds: tuple[str, str]) -> float:
-    """Balanced accuracy on pairs that were not learned from, by a network of two convolutions."""
-    data = []
-    for number, pair in enumerate(pairs):
-        if all(pair[k] for k in kinds):
-            data += [(number % 3 == 0, float(k == kinds[0]), patch / 16) for k in kinds for patch in pair[k]]
-    held, kind, patches = (torch.tensor(np.array(part), dtype=torch.float32) for part in zip(*data, strict=True))
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 1),
-    )  # fmt: skip
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
-    learn = torch.nonzero(held == 0)[:, 0]
-    for _ in range(400):
-        batch = learn[torch.randint(len(learn), (64,))]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(patches[batch])[:, 0], kind[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        found = (net(patches)[:, 0] > 0).float()
-    return float(np.mean([(found == kind)[(held == 1) & (kind == k)].float().mean() for k in (0, 1)]))
+    """Changes beside places without one that a model drew too (`change_artefacts`)."""
+    pipe, count = pipeline(args.device), 6 if args.quick else args.images
+    numbers = tqdm(range(count))
+    told((drawn(pipe, *labelled(number % len(Dubai(split="all")), number), number) for number in numbers), CLASSES)
 
 
 def cities(data: OSCD) -> dict[str, ChangeSample]:
@@ -254,6 +210,7 @@ def main() -> None:
     p.add_argument("what", choices=("unchanged", "identity", "artefacts", "verify", "series", "digest"))
     p.add_argument("--quick", action="store_true", help="a few pairs, to see that it runs")
     p.add_argument("--device", default="cpu")
+    p.add_argument("--images", type=int, default=40, help="of `artefacts`")
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--steps", type=int, default=400, help="of each detector")
     p.add_argument("--batch", type=int, default=16, help="windows a training step")
