@@ -166,6 +166,7 @@ class Visit:
         self.page.goto(f"{self.server.url}/{link}")
         self.page.wait_for_selector(".eg-map.leaflet-container")
         self.sharp()
+        self.settled()  # what a link fills into the form would come over what is typed there
         return self.page
 
     def sharp(self) -> None:

@@ -398,7 +398,6 @@ def test_what_is_wrong_is_said(visitor: Any, tmp_path: Path) -> None:
     page = visit.open("#at=2/0/0")
     page.get_by_role("button", name="Advanced").first.click()
     page.get_by_label("Date").first.fill("tomorrow")
-    visit.settled()
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.get_by_text("must be a day as YYYY-MM-DD").first.wait_for()
     panel = visit.tab("Super-resolve")
