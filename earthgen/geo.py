@@ -40,7 +40,8 @@ EARTH_RADIUS = 6_378_137.0
 
 WGS84 = ProjCRS.from_epsg(4326)
 _POINTS_PER_SIDE = 16
-"""Of a footprint: the outline is then true to 0.1 % of the image's side, even of an image of a hemisphere."""
+_LONG_SIDE = 1_000_000  # metres
+"""A footprint has that many points for each part of a side of this length: near a pole, degrees bend fast."""
 _DEGREE_DECIMALS = 7
 """Of a footprint, 1 cm on the ground."""
 
@@ -131,7 +132,9 @@ def footprint(crs: CRS, transform: Affine, height: int, width: int) -> Footprint
 
     Edges are densified before they are projected, as straight edges of the image are curves on the globe.
     """
-    side = np.linspace(0, 1, _POINTS_PER_SIDE, endpoint=False)
+    left, bottom, right, top = array_bounds(height, width, transform)
+    more = 1 if crs.is_geographic else math.ceil(max(right - left, top - bottom) / _LONG_SIDE)
+    side = np.linspace(0, 1, more * _POINTS_PER_SIDE, endpoint=False)
     low, high = np.zeros_like(side), np.ones_like(side)
     # Down the left edge and on: counterclockwise as seen on a north-up image, so the inside is always on the left.
     cols = width * np.concatenate([low, side, high, 1 - side, [0]])
@@ -140,7 +143,6 @@ def footprint(crs: CRS, transform: Affine, height: int, width: int) -> Footprint
     from_wgs84 = Transformer.from_crs(WGS84, ProjCRS.from_wkt(crs.to_wkt()), always_xy=True)
     lons, lats = np.round(from_wgs84.transform(xs, ys, direction="INVERSE"), _DEGREE_DECIMALS).tolist()
     # A ring in degrees leaves open which pole it goes around, if any; the image tells.
-    left, bottom, right, top = array_bounds(height, width, transform)
     poles = [from_wgs84.transform(0, lat) for lat in (90, -90)]
     holds_north, holds_south = (left < px < right and bottom < py < top for px, py in poles)
     polygon = {"type": "Polygon", "coordinates": [[*zip(lons, lats, strict=True)]]}

@@ -144,6 +144,7 @@ def test_larger_than_a_hemisphere_has_no_place() -> None:
 @example(-89.99, 30, 10, 256, 256)  # the pole near an edge
 @example(-17, 180, 30, 256, 256)  # Fiji, over the antimeridian
 @example(70, -179, 20_000, 256, 256)  # over pole and antimeridian
+@example(35, 0, 42_300, 253, 46)  # to within 6 degrees of a pole
 def test_footprint_holds_the_image_and_nothing_else(
     lat: float, lon: float, gsd: float, height: int, width: int
 ) -> None:
