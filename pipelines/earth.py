@@ -211,9 +211,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance_interval: Noise levels (0 clean, 1 noise) between which guidance acts; elsewhere every weight but
                 0 counts as 1, which saves evaluations (Kynkäänniemi et al. 2024).
             base_side: Images whose shorter side is more than twice this many pixels are made a quarter as large first
-                (and that a quarter as large, and so on), and then refined: several times faster, but the first is of a
-                resolution that the bundled model may know less of. 0 makes any at once, as `image`, `latents` and a
-                coarser image among the conditions do.
+                (and that a quarter as large, and so on), and then refined: faster, but the first is of a resolution
+                that the bundled model may know less of. 0 makes any at once, as `image`, `latents` and a coarser image
+                among the conditions do.
             num_images_per_prompt: Images for each prompt.
             image: Start from this image (PIL, or uint8 RGB array) rather than from noise (image to image); it sets
                 height and width.
