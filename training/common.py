@@ -82,7 +82,7 @@ def network_of(kind: type[Network], argument: str, folder: Path, dtype: torch.dt
     """
     try:
         found = json.loads((folder / "config.json").read_text())["_class_name"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         found = None
     if found != kind.__name__:
         part = "unet" if kind is EarthUNet else "vae"

@@ -233,6 +233,6 @@ def test_a_network_is_loaded_as_it_was_saved_or_not_at_all(tmp_path: Path) -> No
         damage()
         with pytest.raises(WeightsError, match=said):
             network_of(EarthUNet, "teacher", tmp_path)
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ArgumentError, match="teacher"):
         network_of(EarthUNet, "teacher", tmp_path)
