@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from earthgen.pipelines.cascade import EarthCascadePipeline as EarthCascadePipeline
     from earthgen.pipelines.change import ChangePipeline as ChangePipeline
     from earthgen.pipelines.earth import EarthPipeline as EarthPipeline
+    from earthgen.pipelines.published import is_published as is_published
+    from earthgen.pipelines.published import load_published as load_published
     from earthgen.pipelines.stages import Stage as Stage
 
 _HOMES = {
@@ -16,9 +18,11 @@ _HOMES = {
     "EarthCascadePipeline": "earthgen.pipelines.cascade",
     "EarthPipeline": "earthgen.pipelines.earth",
     "Stage": "earthgen.pipelines.stages",
+    "is_published": "earthgen.pipelines.published",
+    "load_published": "earthgen.pipelines.published",
 }
 
-__all__ = ["ChangePipeline", "EarthCascadePipeline", "EarthPipeline", "Stage"]
+__all__ = ["ChangePipeline", "EarthCascadePipeline", "EarthPipeline", "Stage", "is_published", "load_published"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from earthgen.precision import native_dtype
 from earthgen.text import load_text_encoder
 from earthgen.weights import INDEX, check, check_safetensors, resolve, write_sums
 
+PUBLISHED_UNET = "UNet2DConditionModel"
 Network = TypeVar("Network", EarthUNet, EarthAutoencoder)
 
 SHIMS = {
@@ -35,11 +36,21 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
         raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
     check(folder)
     for component in ("unet", "vae", *(["refiner"] if (folder / "refiner").is_dir() else [])):
-        _check_weights(folder / component)
+        check_weights(folder / component)
     return folder
 
 
-def _check_weights(folder: Path) -> None:
+def index_of(folder: Path) -> dict[str, tuple[str, str]]:
+    """The library and the class of each component that a folder's index names."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return {k: (str(v[0]), str(v[1])) for k, v in index.items() if isinstance(v, list) and len(v) == 2}
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder / INDEX} is no index of a model folder") from error
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse the folder of a component that has no safetensors, or a damaged one."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
         raise WeightsError(f"{folder} holds no safetensors weights, and no other kind is read")
@@ -54,7 +65,10 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
         raise TypeError(f"from_pretrained() got unexpected arguments {sorted(unknown)}")
     folder = checked(name_or_path)
     dtype = torch_dtype or native_dtype()
-    index = json.loads((folder / INDEX).read_text())
+    index = index_of(folder)
+    if index.get("unet", ("", ""))[1] == PUBLISHED_UNET:
+        rule = "is a published UNet's: it makes worlds (`World.open`, `earthgen window`, `earthgen world`) and no others"
+        raise WeightsError(f"{folder} {rule}")
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):
         if name not in components and (folder / name).is_dir():
@@ -76,7 +90,7 @@ def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Netwo
     Raises:
         WeightsError: The weights are absent, damaged, pickled, or another network's.
     """
-    _check_weights(folder)
+    check_weights(folder)
     options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     model, info = kind.from_pretrained(folder, **options)
     wrong = {what: names for what, names in info.items() if names}

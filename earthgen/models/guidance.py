@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
 
 from torch import Tensor
 
 from earthgen.conditions import Guidance
 from earthgen.models.conditioning import Conditioning
+
+
+def weighted_sets(given: Mapping[str, float], always: Set[str] = frozenset()) -> list[tuple[float, frozenset[str]]]:
+    """What each evaluation of a network is told, and its weight in their sum.
+
+    Conditions are added in order of their weights w₁ < w₂ < …, those of one weight together, after those of weight 1
+    (Brooks et al. 2023, equation 3, for any number of conditions); those of weight 0 never:
+
+        v = v(∅ ∪ S₁) + Σ wₖ (v(S₁ ∪ … ∪ Sₖ) - v(S₁ ∪ … ∪ Sₖ₋₁))
+
+    Args:
+        given: The weight of each condition that there is.
+        always: What every evaluation is told besides.
+    """
+    kept = always | {n for n, w in given.items() if w == 1}
+    sets = [(1.0, frozenset(kept))]
+    for weight in sorted({w for w in given.values() if w not in (0, 1)}):
+        last, before = sets[-1]
+        sets[-1] = (last - weight, before)
+        kept = kept | {n for n, w in given.items() if w == weight}
+        sets.append((weight, frozenset(kept)))
+    return sets
 
 
 def guidance_chain(
@@ -18,11 +40,6 @@ def guidance_chain(
     negative: Conditioning | None = None,
 ) -> list[tuple[float, Conditioning]]:
     """Which evaluations guidance needs, with their weights: `guided` brings them together. The last has all conditions.
-
-    Conditions are added in order of their weights w₁ < w₂ < …, those of one weight together, after those of weight 1
-    (Brooks et al. 2023, equation 3, for any number of conditions):
-
-        v = v(∅ ∪ S₁) + Σ wₖ (v(S₁ ∪ … ∪ Sₖ) - v(S₁ ∪ … ∪ Sₖ₋₁))
 
     Args:
         conditioning: All that is given.
@@ -38,14 +55,7 @@ def guidance_chain(
         within = ("boxes", "mask") if refined else [n for n in given if n != "coarse"]
         given |= {n: given[n] / taught for n in within}
     led = {n for n in given if bool(conditioning.is_present(n).any())} | ({"text"} if negative is not None else set())
-    given = {n: w for n, w in given.items() if w != 0 and n in led}
-    kept = {"known"} | {n for n, w in given.items() if w == 1}
-    stages = [(1.0, frozenset(kept))]
-    for weight in sorted({w for w in given.values() if w != 1}):
-        last, before = stages[-1]
-        stages[-1] = (last - weight, before)
-        kept = kept | {n for n, w in given.items() if w == weight}
-        stages.append((weight, frozenset(kept)))
+    stages = weighted_sets({n: w for n, w in given.items() if n in led}, {"known"})
     if negative is None:
         return [(w, conditioning.keep(names)) for w, names in stages]
     return [(w, (conditioning if "text" in names else negative).keep(names | {"text"})) for w, names in stages]

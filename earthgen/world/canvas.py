@@ -193,21 +193,7 @@ class Canvas:
         if layer == 0:
             return self._noise(rows, columns).to("cpu", torch.float32)
         here = self.layers[layer - 1]
-        total = torch.zeros(self.channels, len(rows), len(columns))
-        weight = torch.zeros(1, len(rows), len(columns))
-        line = None if here.weights is None else torch.tensor(here.weights)
-        for i, j in self._cells(layer, rows, columns):
-            into_rows, of_rows = _shared(rows, here.gives(i))
-            into_columns, of_columns = _shared(columns, here.gives(j))
-            piece = self._piece((layer, i, j))[:, here.rim :, here.rim :][:, of_rows, of_columns]
-            if line is None:
-                total[:, into_rows, into_columns] = piece
-            else:
-                # In the order of the pieces and rounded after each operation: the same sum in every window.
-                w = line[of_rows, None] * line[None, of_columns]
-                total[:, into_rows, into_columns] += w * piece
-                weight[:, into_rows, into_columns] += w
-        return total if line is None else total / weight
+        return put_together(here, rows, columns, self.channels, lambda i, j: self._piece((layer, i, j)))
 
     def _piece(self, cell: Cell) -> Tensor:
         here = self.layers[cell[0] - 1]
@@ -346,6 +332,28 @@ class Canvas:
                     count[:, r, c] += 1
             x = x + (after - sigma) * (total / count)
         return x
+
+
+def put_together(
+    layer: Layer, rows: range, columns: range, channels: int, piece: Callable[[int, int], Tensor]
+) -> Tensor:
+    """A window of a layer, float32 (channels, rows, columns), of the pieces (by row and column) that give it."""
+    total = torch.zeros(channels, len(rows), len(columns))
+    weight = torch.zeros(1, len(rows), len(columns))
+    line = None if layer.weights is None else torch.tensor(layer.weights)
+    for i in layer.meeting(rows):
+        for j in layer.meeting(columns):
+            into_rows, of_rows = _shared(rows, layer.gives(i))
+            into_columns, of_columns = _shared(columns, layer.gives(j))
+            part = piece(i, j)[:, layer.rim :, layer.rim :][:, of_rows, of_columns]
+            if line is None:
+                total[:, into_rows, into_columns] = part
+            else:
+                # In the order of the pieces and rounded after each operation: the same sum in every window.
+                w = line[of_rows, None] * line[None, of_columns]
+                total[:, into_rows, into_columns] += w * part
+                weight[:, into_rows, into_columns] += w
+    return total if line is None else total / weight
 
 
 def _cut(positions: range, unit: int, units: int = 1) -> Iterator[range]:

@@ -93,6 +93,23 @@ def regions_of(collection: Mapping[str, Any], world: Conditions) -> list[Region]
     return [_region(number, feature, world) for number, feature in enumerate(features)]
 
 
+def shares(regions: Sequence[Region], rows: range, columns: range, size: int) -> NDArray[np.float32]:
+    """How far the world and each region rule over latents of a world of `size` a side, (1 + regions, rows, columns).
+
+    They sum to 1: what later regions leave is for those below them, and what all leave for the world.
+    """
+    i, j = (np.asarray(r, np.float64) + 0.5 for r in (rows, columns))
+    found = np.zeros((1 + len(regions), len(i), len(j)), np.float32)
+    left = np.ones(found.shape[1:], np.float32)
+    for n in range(len(regions), 0, -1):
+        mask = regions[n - 1].mask(i, j, size)
+        if mask is not None:
+            found[n] = left * mask
+            left = left * (1 - mask)
+    found[0] = left
+    return found
+
+
 def _region(number: int, feature: Any, world: Conditions) -> Region:
     name = f"regions.features[{number}]"
     properties = feature.get("properties") if isinstance(feature, Mapping) else None

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from earthgen.conditions import COARSE_FACTOR, CONDITION_NAMES, Guidance
@@ -26,11 +25,12 @@ from earthgen.tiling import decode_tiled, encode_tiled
 from earthgen.world.canvas import Canvas
 from earthgen.world.known import MARGIN, KnownImagery
 from earthgen.world.known import REACH as KNOWN_REACH
+from earthgen.world.levelling import SMOOTHED, levelled, unrounded
 from earthgen.world.noise import noise_field
 from earthgen.world.painting import Painted
 from earthgen.world.projection import TILE, gsd_at, pixel_to_position, world_size
 from earthgen.world.pyramid import CASCADE_STEP, LATENT, Window
-from earthgen.world.regions import Region
+from earthgen.world.regions import Region, shares
 from earthgen.world.rules import Exact
 from earthgen.world.store import LatentStore
 
@@ -40,10 +40,7 @@ CELL = TILE // LATENT
 """Latents a side of a tile."""
 _BICUBIC = 2
 """Coarser pixels that bicubic enlargement reads beyond those it enlarges."""
-_SMOOTHED = 7
-"""Coarser pixels over which `unrounded` looks."""
 _KEPT_FIELDS = 4
-_LEVELLING = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +142,7 @@ class Stage:
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
         self._grid = int(self._unet.grid)
-        self._halo = max(self._vae.halo[0] + _BICUBIC, _SMOOTHED)  # coarser pixels read around a window
+        self._halo = max(self._vae.halo[0] + _BICUBIC, SMOOTHED)  # coarser pixels read around a window
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         channels = int(self._vae.config.latent_channels)
         rim = ceil(2 * self._vae.halo[1] / self._grid) * self._grid // 2
@@ -300,16 +297,7 @@ class Stage:
     def _shares(self, rows: range, columns: range) -> Tensor:
         if not self.request.regions:
             return torch.ones(1, 1, 1)
-        i, j = (np.asarray(r, np.float64) + 0.5 for r in (rows, columns))
-        shares = np.zeros((1 + len(self.request.regions), len(i), len(j)), np.float32)
-        left = np.ones(shares.shape[1:], np.float32)
-        for n in range(len(self.request.regions), 0, -1):
-            mask = self.request.regions[n - 1][0].mask(i, j, self.size)
-            if mask is not None:
-                shares[n] = left * mask
-                left = left * (1 - mask)
-        shares[0] = left
-        return torch.from_numpy(shares)
+        return torch.from_numpy(shares([region for region, _ in self.request.regions], rows, columns, self.size))
 
     def _coarse(self, rows: range, columns: range) -> tuple[Tensor, Tensor]:
         """Latents of the coarser image brought to this level, and that image."""
@@ -350,36 +338,6 @@ class Stage:
             torch.from_numpy(found.share)[None],
             torch.from_numpy(found.free)[None],
         )
-
-
-def unrounded(image: Image) -> NDArray[np.float32]:
-    """An image (h, w, 3) as smooth as one can be that rounds to it.
-
-    Where a coarser image is calm, its whole grey levels are steps, and an enlargement that kept them would show its
-    pixels. A pixel depends on those up to `_SMOOTHED` from it.
-    """
-    exact = image.astype(np.float32)
-    smooth = gaussian_filter(exact, (*[_SMOOTHED / 2] * 2, 0), mode="nearest", radius=(_SMOOTHED, _SMOOTHED, 0))
-    return exact + np.clip(smooth - exact, -0.5, 0.5)
-
-
-def levelled(pixels: Tensor, coarse: Tensor) -> Tensor:
-    """Pixels (3, 4 h, 4 w) brought into 0 to 255 such that 4 × 4 of them average to each of `coarse` (3, h, w).
-
-    They nearly do, but where they are black or white: what is cut off there is given to the others of the block.
-    """
-    y = pixels.clamp(0, 255)
-    for _ in range(_LEVELLING):
-        missing = coarse - F.avg_pool2d(y, COARSE_FACTOR)
-        more = _spread(missing) > 0
-        room = torch.where(more, y < 255, y > 0).to(y.dtype)
-        change = _spread(missing / F.avg_pool2d(room, COARSE_FACTOR).clamp(min=1 / COARSE_FACTOR**2))
-        y = (y + change * room).clamp(0, 255)
-    return y
-
-
-def _spread(x: Tensor) -> Tensor:
-    return x.repeat_interleave(COARSE_FACTOR, -1).repeat_interleave(COARSE_FACTOR, -2)
 
 
 def _as_tensor(image: Image) -> Tensor:

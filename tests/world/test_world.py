@@ -26,9 +26,9 @@ from earthgen.models import EarthUNet
 from earthgen.steps import FEW
 from earthgen.world import Grid, Window, World
 from earthgen.world.base import Image, averaged, surrounding
+from earthgen.world.levelling import unrounded
 from earthgen.world.projection import position_to_pixel, world_size
 from earthgen.world.pyramid import Tile
-from earthgen.world.stage import unrounded
 
 LEVEL = 4
 """The first that is made."""
