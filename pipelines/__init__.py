@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from earthgen.pipelines.cascade import EarthCascadePipeline as EarthCascadePipeline
     from earthgen.pipelines.change import ChangePipeline as ChangePipeline
     from earthgen.pipelines.earth import EarthPipeline as EarthPipeline
-    from earthgen.pipelines.published import is_published as is_published
+    from earthgen.pipelines.folders import is_published as is_published
     from earthgen.pipelines.published import load_published as load_published
     from earthgen.pipelines.stages import Stage as Stage
 
@@ -18,7 +18,7 @@ _HOMES = {
     "EarthCascadePipeline": "earthgen.pipelines.cascade",
     "EarthPipeline": "earthgen.pipelines.earth",
     "Stage": "earthgen.pipelines.stages",
-    "is_published": "earthgen.pipelines.published",
+    "is_published": "earthgen.pipelines.folders",
     "load_published": "earthgen.pipelines.published",
 }
 

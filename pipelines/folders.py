@@ -49,6 +49,12 @@ def index_of(folder: Path) -> dict[str, tuple[str, str]]:
         raise WeightsError(f"{folder / INDEX} is no index of a model folder") from error
 
 
+def is_published(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether the index of a model folder names a UNet of diffusers' own in place of ours."""
+    folder = resolve(name_or_path)
+    return (folder / INDEX).is_file() and index_of(folder).get("unet", ("", ""))[1] == PUBLISHED_UNET
+
+
 def check_weights(folder: Path) -> None:
     """Refuse the folder of a component that has no safetensors, or a damaged one."""
     found = sorted(folder.glob("*.safetensors"))
@@ -66,8 +72,10 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     folder = checked(name_or_path)
     dtype = torch_dtype or native_dtype()
     index = index_of(folder)
-    if index.get("unet", ("", ""))[1] == PUBLISHED_UNET:
-        rule = "is a published UNet's: it makes worlds (`World.open`, `earthgen window`, `earthgen world`) and no others"
+    if is_published(folder):
+        rule = (
+            "is a published UNet's: it makes worlds (`World.open`, `earthgen window`, `earthgen world`) and no others"
+        )
         raise WeightsError(f"{folder} {rule}")
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):

@@ -14,7 +14,6 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from earthgen.errors import WeightsError
 from earthgen.pipelines.folders import PUBLISHED_UNET, check_weights, checked, index_of
 from earthgen.precision import native_dtype
-from earthgen.weights import resolve
 
 _CLASSES = {
     "unet": {PUBLISHED_UNET},
@@ -24,11 +23,6 @@ _CLASSES = {
 }
 _OLD = "position_ids"
 """Older weights of text encoders hold the numbers 0, 1, 2, … under this name; nothing reads them."""
-
-
-def is_published(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether a folder's index names a UNet of diffusers' own in place of ours. Raises `WeightsError` as `checked`."""
-    return index_of(checked(resolve(name_or_path))).get("unet", ("", ""))[1] == PUBLISHED_UNET
 
 
 def load_published(name_or_path: str | os.PathLike[str], torch_dtype: torch.dtype | None = None) -> Any:

@@ -1,7 +1,7 @@
 """Published UNets of the Stable Diffusion family: what a network says of noise, latents and their pixels, text.
 
-A noisy latent x = α z + β ε is told here by x/α = z + σ ε, σ = β/α (`Schedule`). In that variable a step of DDIM (η = 0)
-and a step of Euler along a path of flow matching are one and the same: x/α moves by the change of σ times ε.
+A noisy latent x = α z + β ε is told here by x/α = z + σ ε, with σ = β/α (`Schedule`). In that variable a step of DDIM
+(η = 0) and one of Euler along a path of flow matching are the same: x/α moves by the change of σ times ε.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def schedule_of(scheduler: Any, steps: int) -> Schedule:
     prediction = config.get("prediction_type", "epsilon")
     known = config.get("beta_schedule") in _BETAS or config.get("trained_betas") is not None
     if not known or prediction not in ("epsilon", "v_prediction", "sample"):
-        rule = 'must have a scheduler with betas that predicts "epsilon", "v_prediction" or "sample", or FlowMatchEuler…'
+        rule = (
+            'must have a scheduler with betas that predicts "epsilon", "v_prediction" or "sample", or FlowMatchEuler…'
+        )
         raise ArgumentError("model", rule, f"{type(scheduler).__name__}, {prediction}")
     if steps > (most := int(config["num_train_timesteps"])):
         raise ArgumentError("steps", f"must be at most the {most} of the model's training", steps)
@@ -127,7 +129,7 @@ _TAKEN = (
     "timestep_spacing",
     "rescale_betas_zero_snr",
 )
-"""What of a scheduler's configuration says at which noise levels it steps. Not `clip_sample`: latents have no limits."""
+"""What of a scheduler's configuration says where its steps are. Not `clip_sample`: latents have no limits."""
 
 
 def _sigma(alpha: float) -> float:
@@ -228,7 +230,9 @@ def _check(model: Published) -> None:
             raise ArgumentError("model.unet", rule, f"{name}={getattr(unet, name)}")
     classes = unet.class_embed_type, unet.num_class_embeds
     if classes[0] not in (None, "timestep") or (classes[0] is None and 0 < (classes[1] or 0) <= TOLD_LEVELS[-1]):
-        rule = f'must have classes that are levels of a map: class_embed_type "timestep", or more than {TOLD_LEVELS[-1]}'
+        rule = (
+            f'must have classes that are levels of a map: class_embed_type "timestep", or more than {TOLD_LEVELS[-1]}'
+        )
         raise ArgumentError("model.unet", rule, classes)
     if not 4 <= _factor(model.vae) <= 32:
         raise ArgumentError("model.vae", "must have latents of 4 to 32 px a side", _factor(model.vae))

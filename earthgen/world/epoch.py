@@ -23,10 +23,11 @@ from earthgen.simulate.margins import MARGIN, feathered, mixed
 from earthgen.world.base import Base, averaged, surrounding
 from earthgen.world.cache import TileCache, tile_key
 from earthgen.world.layout import Happened, Layout, square_of
+from earthgen.world.makers import Maker, Tiles
 from earthgen.world.painting import REACH, Words, inside, painted
 from earthgen.world.projection import TILE
 from earthgen.world.pyramid import CASCADE_STEP, Tile, Window
-from earthgen.world.stage import Request, Sampling, Stage
+from earthgen.world.stage import Request, Stage
 
 Image = NDArray[np.uint8]
 
@@ -42,8 +43,9 @@ class Epochs:
     base: Base | None
     base_level: int
     deepest: int
-    sampling: Mapping[int, Sampling]
-    """Of the levels that are made."""
+    maker: Maker
+    sampling: Mapping[int, Any]
+    """How each of the levels that are made is sampled, in the maker's own terms."""
     cache: TileCache
     layout: Layout | None = None
     words: Words | None = None
@@ -72,7 +74,7 @@ class Epoch:
 
     def __init__(self, world: Epochs, number: int) -> None:
         self.world, self.number = world, number
-        self._stages: dict[int, Stage] = {}
+        self._stages: dict[int, Tiles] = {}
 
     def pixels(self, window: Window) -> Image:
         """Pixels of a window of a level, uint8 (height, width, 3). See `World.pixels`."""
@@ -142,6 +144,7 @@ class Epoch:
         layout, window = self.world.layout, self._source(tile)
         while layout is not None and window is not None and window.level in self.world.sampling:
             stage = self._stage(window.level)
+            assert isinstance(stage, Stage)  # nothing else takes a layout
             window = stage.reads(window)
             yield from (f"{window.level} {part}" for part in layout.key(window.grown(CELL * REACH), self.number))
             window = stage.below(window) if window.level > CASCADE_STEP else None
@@ -161,7 +164,7 @@ class Epoch:
         weight = feathered(changed)[1][tile.window.slices_in(wide)]
         return mixed(before, new, weight)
 
-    def _stage(self, level: int) -> Stage:
+    def _stage(self, level: int) -> Tiles:
         with self.world._lock:
             if level not in self._stages:
                 world = self.world
@@ -170,9 +173,8 @@ class Epoch:
                 if world.layout is not None and world.words is not None:
                     first = level - CASCADE_STEP not in world.sampling
                     layout = partial(painted, world.layout, self.number, words=world.words, first=first)
-                self._stages[level] = Stage(
-                    world.request, level, world.sampling[level], coarser, layout, str(self.number)
-                )
+                how = world.sampling[level]
+                self._stages[level] = world.maker.stage(world.request, level, how, coarser, layout, str(self.number))
             return self._stages[level]
 
 

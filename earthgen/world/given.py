@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import import_module
 from typing import Any
 
-from earthgen import weights
 from earthgen.conditions import LEAST_TOLD, Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
@@ -51,37 +47,6 @@ def by_level(name: str, given: Any, levels: range, default: dict[int, Any]) -> d
     if set(given) - set(levels):
         raise ArgumentError(name, f"must be by level, of {list(levels)}", sorted(set(given) - set(levels)))
     return default | dict(given)
-
-
-def loaded(model: Any, device: str | None, backend: str = "torch") -> tuple[Any, str, str]:
-    """A pipeline with its name and checksum, which one that is given as it is has not."""
-    if isinstance(model, (str, os.PathLike)):
-        folder = weights.resolve(model)
-        # The library knows of no pipelines but here, where a name has to become one: it is looked up when asked for.
-        pipe = import_module("earthgen.pipelines").EarthPipeline.from_pretrained(model, backend)
-        where = device or (_default_device() if backend == "torch" else "cpu")
-        return pipe.to(where), weights.shown(model), weights.model_sha256(folder)
-    if not all(hasattr(model, name) for name in ("unet", "vae", "set_noise_levels")):
-        raise ArgumentError("model", "must be a name, a folder or an EarthPipeline", model)
-    return model, "", ""
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def fingerprint(pipe: Any) -> str:
-    """Of a model that lies in memory."""
-    digest = hashlib.sha256()
-    refiner = getattr(pipe, "refiner", None)
-    for part in (pipe.unet, *(() if refiner is None else (refiner,)), pipe.vae):
-        digest.update(json.dumps(dict(part.config), sort_keys=True, default=str).encode())
-        for name, value in part.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def several(known: Any) -> list[Any]:
@@ -126,8 +91,3 @@ def first_level(base: Base | None) -> int:
 def last_level(base: Base | None) -> int:
     """The finest that is made."""
     return DEEPEST - (DEEPEST - first_level(base)) % CASCADE_STEP
-
-
-def alone(base: Base | None, value: Any) -> dict[int, Any]:
-    """What holds for a level that is made from noise alone."""
-    return {} if base is not None else {IMAGINED_LEVEL: value}

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +37,7 @@ Image = NDArray[np.uint8]
 
 CELL = TILE // LATENT
 """Latents a side of a tile."""
-_BICUBIC = 2
+BICUBIC = 2
 """Coarser pixels that bicubic enlargement reads beyond those it enlarges."""
 _KEPT_FIELDS = 4
 
@@ -48,16 +47,13 @@ class Request:
     """What all levels of a world share."""
 
     pipe: Any
-    """Has `vae` and `_execution_device`, as `EarthPipeline`."""
+    """What the stages compute with: for `Stage` it has `vae` and `_execution_device`, as `EarthPipeline`."""
     seed: int
-    asked: Conditioning
-    """Of the world outside all regions, but for what differs from place to place; a batch of one."""
-    regions: tuple[tuple[Region, Conditioning], ...]
+    asked: Any
+    """Of the world outside all regions, but for what differs from place to place: for `Stage` a `Conditioning`, a batch
+    of one."""
+    regions: tuple[tuple[Region, Any], ...]
     """Later ones lie over earlier ones."""
-    tile: int
-    """Latents a side of the canvas's tiles, a multiple of `CELL`."""
-    halo: int
-    """Latents around a tile and its rim that the network sees for each step."""
     known: KnownImagery
     consistent: bool
     """Whether levels average to the coarser ones they are made from."""
@@ -73,11 +69,16 @@ class Sampling:
 
     sigmas: tuple[float, ...]
     """Noise levels, falling; the steps lie between them."""
+    steps: int
+    """That were asked for."""
     guidance: Guidance
     network: Any
     """The denoiser (`earthgen.steps.denoiser_of`)."""
     order: int
     """Of the solver (`Canvas`)."""
+    rule: Exact
+    """Tiles a multiple of `CELL` a side, all steps at once, and as much around a tile as it is decoded from: a tile's
+    pixels need no other tile."""
 
 
 class _Fields(NamedTuple):
@@ -142,12 +143,10 @@ class Stage:
         self.size = world_size(level) // LATENT
         self._vae: EarthAutoencoder = request.pipe.vae
         self._grid = int(self._unet.grid)
-        self._halo = max(self._vae.halo[0] + _BICUBIC, SMOOTHED)  # coarser pixels read around a window
+        self._halo = max(self._vae.halo[0] + BICUBIC, SMOOTHED)  # coarser pixels read around a window
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
+        self._tile = sampling.rule.tile
         channels = int(self._vae.config.latent_channels)
-        rim = ceil(2 * self._vae.halo[1] / self._grid) * self._grid // 2
-        # All steps at once, and as much around a tile as it is decoded from: a tile's pixels need no other tile.
-        rule = Exact(request.tile, request.halo, self._grid, steps_at_once=len(sampling.sigmas) - 1, rim=rim)
 
         def noise(rows: range, columns: range) -> Tensor:
             return noise_of(self._unet) * noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
@@ -155,7 +154,7 @@ class Stage:
         self._noise = noise
         self._knows = request.known.knows(level)
         self.canvas = Canvas(
-            self._velocity, noise, sampling.sigmas, rule,
+            self._velocity, noise, sampling.sigmas, sampling.rule,
             store=request.store, key=f"{request.key}/{key}/{level}", wrap=self.size,
             settled=self._settled if self._knows else None, order=sampling.order,
         )  # fmt: skip
@@ -163,7 +162,7 @@ class Stage:
 
     def reads(self, window: Window) -> Window:
         """What the pixels of a window depend on at this level: of the layout, and of the coarser image as `below`."""
-        return window.aligned(max(TILE, LATENT * self.request.tile)).grown(LATENT * self._layer.margin)
+        return window.aligned(max(TILE, LATENT * self._tile)).grown(LATENT * self._layer.margin)
 
     def below(self, window: Window) -> Window:
         """Which pixels of the coarser level are read for a window of this level, of whole latents."""
@@ -174,7 +173,7 @@ class Stage:
     @torch.inference_mode()
     def tile(self, y: int, x: int) -> Image:
         """Pixels of a tile of 256 px, uint8 (256, 256, 3)."""
-        share, rim = self.request.tile // CELL, self._layer.rim
+        share, rim = self._tile // CELL, self._layer.rim
         top, left = (CELL * (n % share) for n in (y, x))
         z = self.canvas.tile(y // share, x // share)[None, :, top:, left:][..., : CELL + 2 * rim, : CELL + 2 * rim]
         margin = MARGIN // LATENT if self._knows else 0
@@ -267,8 +266,7 @@ class Stage:
 
     def _part(self, rows: range, columns: range) -> _Fields:
         """The conditions of what one step sees of a tile."""
-        tile = self.request.tile
-        i, j = ((r.start + r.stop) // 2 // tile for r in (rows, columns))
+        i, j = ((r.start + r.stop) // 2 // self._tile for r in (rows, columns))
         top, left = rows.start - self._layer.reads(i).start, columns.start - self._layer.reads(j).start
         part = slice(top, top + len(rows)), slice(left, left + len(columns))
         return self._fields_of(i, j).window(*part, self._grid)
@@ -276,7 +274,7 @@ class Stage:
     @torch.inference_mode()
     def _fields_of(self, i: int, j: int) -> _Fields:
         """The conditions of all that is read for a tile of the canvas. Computed once, for its steps."""
-        j %= self.size // self.request.tile
+        j %= self.size // self._tile
         if (found := self._fields.get((i, j))) is not None:
             return found
         window = self._layer.reads(i), self._layer.reads(j)
@@ -307,7 +305,7 @@ class Stage:
         # A latent covers 4 px, as a pixel two levels up does.
         window = Window(self.level - CASCADE_STEP, rows.start, columns.start, len(rows), len(columns)).grown(halo)
         image = self.request.known.blended(self.coarser, window)
-        latents = encode_tiled(self._vae, _as_tensor(enlarged(image, COARSE_FACTOR)))[0].float().cpu()
+        latents = encode_tiled(self._vae, as_tensor(enlarged(image, COARSE_FACTOR)))[0].float().cpu()
         inner = (..., slice(halo, -halo), slice(halo, -halo))
         return latents[inner].clone(), torch.from_numpy(unrounded(image)).permute(2, 0, 1)[inner].clone()
 
@@ -325,7 +323,7 @@ class Stage:
         mask = None if found is None else known_latents(found[1], window.shape, LATENT)[0][inner]
         if found is None or mask is None or not mask.any():
             return torch.zeros(channels, len(rows), len(columns)), torch.zeros(1, len(rows), len(columns))
-        latents = encode_tiled(self._vae, _as_tensor(filled(*found)))[0].float().cpu()
+        latents = encode_tiled(self._vae, as_tensor(filled(*found)))[0].float().cpu()
         return latents[inner] * mask, mask
 
     def _laid_out(self, rows: range, columns: range) -> tuple[Tensor, Tensor, Tensor]:
@@ -340,5 +338,6 @@ class Stage:
         )
 
 
-def _as_tensor(image: Image) -> Tensor:
+def as_tensor(image: Image) -> Tensor:
+    """Pixels (1, 3, height, width) in [-1, 1], as autoencoders take them."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)

@@ -12,61 +12,48 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from torch import get_num_threads
 
 from earthgen import __version__, weights
 from earthgen.conditions import Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
-from earthgen.models.backends import backend_of
-from earthgen.models.inputs import conditioning_of
 from earthgen.output.atomic import StrPath
 from earthgen.output.picture import Picture
 from earthgen.output.provenance import Provenance
 from earthgen.output.scene import Scene
-from earthgen.steps import denoiser_of, order_of, usual_steps
 from earthgen.world.base import Base, BaseMap
 from earthgen.world.cache import TileCache
 from earthgen.world.epoch import Epochs
 from earthgen.world.given import (
-    USUAL_GUIDANCE,
-    alone,
     by_level,
     check_gsd,
     constant_conditions,
-    fingerprint,
     first_level,
     laid_out,
     last_level,
-    loaded,
     several,
-    without_layout,
 )
 from earthgen.world.known import KnownImagery, Raster
 from earthgen.world.labels import Labels, labels_of
 from earthgen.world.layout import Layout
+from earthgen.world.makers import maker_of
 from earthgen.world.noise import whole_number
 from earthgen.world.painting import Words
-from earthgen.world.projection import TILE, WEB_MERCATOR, resolution, world_size
-from earthgen.world.pyramid import CASCADE_STEP, IMAGINED_LEVEL, LATENT, Tile, Window
+from earthgen.world.projection import TILE, WEB_MERCATOR, resolution
+from earthgen.world.pyramid import CASCADE_STEP, Tile, Window
 from earthgen.world.regions import read_regions, regions_of
-from earthgen.world.rules import Exact
-from earthgen.world.stage import CELL, Request, Sampling
+from earthgen.world.stage import Request
 from earthgen.world.store import LatentStore
 from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
 
-DEFAULT_TILE = CELL
-"""Latents."""
-_LATENT_BYTES = 2**24
-"""Of tiles of the canvas, each of which serves a tile of the map: little of them is asked for again."""
 _FORMAT = 6
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
@@ -101,8 +88,9 @@ class World:
         steps: int | Mapping[int, int] | None = None,
         guidance: Guidance | Mapping[int, Guidance] | None = None,
         consistent: bool = True,
-        tile: int = DEFAULT_TILE,
+        tile: int | None = None,
         halo: int = 0,
+        strength: float | None = None,
         cache: TileCache | StrPath | None = None,
         device: str | None = None,
         backend: str = "torch",
@@ -111,7 +99,9 @@ class World:
 
         Args:
             seed: Another seed, another Earth below the same coarse map, or another planet.
-            model: "earthgen/mini" (bundled), a model folder, or an `EarthPipeline`.
+            model: "earthgen/mini" (bundled), a model folder, or an `EarthPipeline`. Or a published UNet: a folder or
+                pipeline of the kind of diffusers' `StableDiffusionPipeline`, which is told of `text` alone, and of the
+                GSD where its network takes one (`earthgen.world.blended`).
             base: "earth" for NASA's Blue Marble at level 6 (credit: `earthgen.world.base.CREDIT`), "imagined" for a
                 planet whose level 4 is made from noise and of which no place is told, or any other `Base`.
             conditions: What holds everywhere: `text`, `date`, `cloud_cover`, `coarse_degradation`. The date is also the
@@ -127,29 +117,30 @@ class World:
             mask_classes: Names of its indices, where the file does not list them.
             events: What becomes of the layout, and when (`earthgen.world.events`): a FeatureCollection or its file.
             steps: Denoising steps of each level, or of some levels by number. None, and for the others: what is usual
-                for the model (`earthgen.steps`).
+                for the model (`earthgen.steps`; of a published UNet 25 in all, of which it takes a share, `strength`).
             guidance: A weight for each condition, or that of some levels by number. None, and for the others: 1 where
-                there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet.
+                there is a coarser level, which says most, and `Guidance()` for the first level of an imagined planet,
+                and of published UNets everywhere.
                 That of a layout is 2 unless given: `boxes` for objects that are boxes, `mask` for all others.
             consistent: Whether each level, averaged over 4 × 4 pixels, gives the level it was made from. Not where an
                 object is that measures less than 16 px a side there: its colours are its own.
-            tile: Latents a side of the canvas's tiles, a power of two from 64. Larger ones cost less a pixel of a large
-                window and more for a single tile.
+            tile: Latents a side of the canvas's tiles, a power of two from 64, which is usual. Larger ones cost less a
+                pixel of a large window and more for a single tile. Of a published UNet, a side of its windows, by
+                default its `sample_size`: what it learned from is best.
             halo: Latents that the network sees for each step around a tile and what it is decoded from
                 (`earthgen.world.rules.Exact`): up to its receptive radius, more is more exact.
+            strength: Of a published UNet: the share of the `steps` that is taken at each level, above 0 to 1. More
+                makes more anew, less keeps more of the coarser image, enlarged. None: 0.6.
             cache: A `TileCache`, or its folder; None for the user's own.
             device: Where to compute; None for a GPU where there is one.
             backend: What computes a model that is given by name: "torch", "openvino", "onnx".
 
         Raises:
-            ArgumentError: An argument breaks a rule, or the model's latents are not of 4 px.
+            ArgumentError: An argument breaks a rule, or is of no use to the model.
             WeightsError: The model is missing or damaged.
             DataError: A file of `known` cannot be read.
         """
         whole_number("seed", seed, -(2**63), 2**64 - 1)
-        whole_number("tile", tile, CELL, world_size(IMAGINED_LEVEL) // LATENT)
-        if tile & (tile - 1):
-            raise ArgumentError("tile", "must be a power of two", tile)
         asked = constant_conditions(conditions)
         collection = {"features": []} if regions is None else read_regions(regions)
         found = regions_of(collection, asked)
@@ -160,9 +151,7 @@ class World:
         levels = range(first if ground is None else first + CASCADE_STEP, last + 1, CASCADE_STEP)
         for count in by_level("steps", steps, levels, {}).values():
             whole_number("steps", count, 1, 1000)
-        plain = dict.fromkeys(levels, USUAL_GUIDANCE) | alone(ground, Guidance())
-        weighing = by_level("guidance", guidance, levels, plain)
-        for weight in weighing.values():
+        for weight in by_level("guidance", guidance, levels, {}).values():
             if not isinstance(weight, Guidance):
                 raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
         rasters = [Raster(one, first, last) for one in several(known)]
@@ -170,73 +159,53 @@ class World:
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
-        pipe, name, sha = loaded(model, device, backend)
-        if pipe.vae.spatial_factor != LATENT:
-            raise ArgumentError("model", f"must have latents of {LATENT} px a side", pipe.vae.spatial_factor)
-        usual = usual_steps(pipe)
-        counts = by_level("steps", steps, levels, dict.fromkeys(levels, usual.world) | alone(ground, usual.first))
-        sampling = {}
-        for level in levels:
-            sigmas = tuple(sorted(set(pipe.set_noise_levels(counts[level], "cpu")), reverse=True))
-            network = denoiser_of(pipe, ground is not None or level > first, counts[level])
-            sampling[level] = Sampling(sigmas, weighing[level], network, order_of(network))
-            Exact(tile, halo, pipe.unet.grid, steps_at_once=len(sigmas) - 1)  # refused now, not at the first tile
-
-        def told(what: Conditions) -> Any:
-            side = pipe.grid
-            tensors = conditioning_of([what], side, side, side, pipe.vae, pipe.text_encoder, pipe.tokenizer)
-            return tensors.to(pipe._execution_device, pipe.unet.dtype)
+        maker = maker_of(model, device, backend)
+        given: dict[str, Any] = {
+            "known": rasters or None,
+            "layout": layout,
+            "layout_mask": layout_mask,
+            "mask_classes": mask_classes,
+        }
+        given |= {"events": events, "tile": tile, "halo": halo, "strength": strength}
+        maker.check(asked, [region.conditions for region in found], given)
+        sampling = maker.sampling(levels, first if ground is None else None, steps, guidance, given)
+        counts = {level: how.steps for level, how in sampling.items()}
 
         about: dict[str, Any] = {"base": "imagined" if ground is None else ground.key, "consistent": consistent}
         about |= {} if regions is None else {"regions": collection["features"]}
         about |= {"known": [{"name": r.name, "sha256": r.digest} for r in rasters]} if rasters else {}
         about |= {"steps": {str(level): n for level, n in counts.items()}} if len(set(counts.values())) > 1 else {}
         what = asked.to_dict() | {"world": about}
-        key = {
-            "format": _FORMAT,
-            "model": sha or fingerprint(pipe),
-            # How sums are split between threads decides about their last bit, and so about a pixel now and then.
-            "computed": [str(pipe.unet.dtype), str(pipe.vae.dtype), pipe._execution_device.type, get_num_threads()],
-            "backends": [backend_of(one) for one in (*(how.network for how in sampling.values()), pipe.vae)],
-            "seed": seed % 2**64,
-            "asked": what,
-            "degradation": asked.coarse_degradation,
-            "sampling": {
-                level: [how.sigmas, without_layout(how.guidance), how.order, how.network is pipe.unet]
-                for level, how in sampling.items()
-            },
-            "canvas": [tile, halo],
-        }
+        key = {"format": _FORMAT, "seed": seed % 2**64, "asked": what, "degradation": asked.coarse_degradation}
+        key |= maker.key(sampling)
         request = Request(
-            pipe=pipe,
+            pipe=maker.pipe,
             seed=seed,
-            asked=told(asked),
-            regions=tuple((region, told(region.conditions)) for region in found),
-            tile=tile,
-            halo=halo,
+            asked=maker.told(asked),
+            regions=tuple((region, maker.told(region.conditions)) for region in found),
             known=KnownImagery(rasters, cache),
             consistent=consistent,
             placed=ground is not None,
             key=hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32],
-            store=LatentStore(_LATENT_BYTES),
+            store=LatentStore(maker.kept),
         )
-        words = None
+        words, weights_of_layout = None, None
         if laid is not None:
-            words = Words(pipe.text_encoder, pipe.tokenizer)
+            words = Words(maker.pipe.text_encoder, maker.pipe.tokenizer)
             words.check({one.text for one in laid.objects}.union(() if laid.mask is None else laid.mask.classes))
+            weights_of_layout = [[how.guidance.boxes, how.guidance.mask] for how in sampling.values()]
             about |= {"layout": {"sha256": laid.digest, "objects": len(laid.objects), "events": len(laid.events)}}
         made = Provenance(
             seed=seed,
             conditions=what,
-            guidance=asdict(weighing[last]),
-            model=name,
-            model_sha256=sha,
+            guidance=maker.guidance(sampling[last]),
+            model=maker.name,
+            model_sha256=maker.sha256,
             version=__version__,
             steps=max(counts.values()),
-            scheduler=f"{type(pipe.scheduler).__name__}, order {sampling[last].order}",
+            scheduler=maker.solver(sampling[last]),
         )
-        weights_of_layout = [[how.boxes, how.mask] for how in weighing.values()]
-        epochs = Epochs(request, ground, first, last, sampling, cache, laid, words, weights_of_layout)
+        epochs = Epochs(request, ground, first, last, maker, sampling, cache, laid, words, weights_of_layout)
         return cls(epochs, made).at(asked.date)
 
     def at(self, date: dt.date | None) -> World:
