@@ -73,10 +73,8 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
     dtype = torch_dtype or native_dtype()
     index = index_of(folder)
     if is_published(folder):
-        rule = (
-            "is a published UNet's: it makes worlds (`World.open`, `earthgen window`, `earthgen world`) and no others"
-        )
-        raise WeightsError(f"{folder} {rule}")
+        uses = "`World.open`, `earthgen window` and `earthgen world`"
+        raise WeightsError(f"{folder} holds a published UNet, which makes worlds alone: give it to {uses}")
     components = dict(given)
     for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):
         if name not in components and (folder / name).is_dir():

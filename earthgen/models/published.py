@@ -99,9 +99,7 @@ def schedule_of(scheduler: Any, steps: int) -> Schedule:
     prediction = config.get("prediction_type", "epsilon")
     known = config.get("beta_schedule") in _BETAS or config.get("trained_betas") is not None
     if not known or prediction not in ("epsilon", "v_prediction", "sample"):
-        rule = (
-            'must have a scheduler with betas that predicts "epsilon", "v_prediction" or "sample", or FlowMatchEuler…'
-        )
+        rule = 'must have a scheduler of betas for "epsilon", "v_prediction" or "sample", or FlowMatchEulerDiscrete'
         raise ArgumentError("model", rule, f"{type(scheduler).__name__}, {prediction}")
     if steps > (most := int(config["num_train_timesteps"])):
         raise ArgumentError("steps", f"must be at most the {most} of the model's training", steps)
@@ -230,9 +228,7 @@ def _check(model: Published) -> None:
             raise ArgumentError("model.unet", rule, f"{name}={getattr(unet, name)}")
     classes = unet.class_embed_type, unet.num_class_embeds
     if classes[0] not in (None, "timestep") or (classes[0] is None and 0 < (classes[1] or 0) <= TOLD_LEVELS[-1]):
-        rule = (
-            f'must have classes that are levels of a map: class_embed_type "timestep", or more than {TOLD_LEVELS[-1]}'
-        )
+        rule = f'must have no classes but levels of a map: "timestep", or more than {TOLD_LEVELS[-1]} of them'
         raise ArgumentError("model.unet", rule, classes)
     if not 4 <= _factor(model.vae) <= 32:
         raise ArgumentError("model.vae", "must have latents of 4 to 32 px a side", _factor(model.vae))

@@ -237,7 +237,9 @@ def fingerprint(*networks: Any) -> str:
     digest = hashlib.sha256()
     for part in networks:
         config = part.config if isinstance(part.config, Mapping) else part.config.to_dict()
-        digest.update(json.dumps(dict(config), sort_keys=True, default=str).encode())
+        # What begins so is no part of the network: where it came from, or a list in the order of a set.
+        config = {name: value for name, value in config.items() if not name.startswith("_")}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         for name, value in part.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())

@@ -29,7 +29,6 @@ USUAL_STRENGTH = 0.6
 """Share of a schedule that is taken on a coarser image. Enlarged by 4, it has no detail of its own to keep."""
 _LARGEST = 512
 """Latents a side of a window."""
-_LEFT_OUT = ("known", "layout", "layout_mask", "mask_classes", "events")
 
 
 class PublishedMaker:
@@ -45,7 +44,7 @@ class PublishedMaker:
     def check(self, asked: Conditions, regions: Sequence[Conditions], given: Mapping[str, Any]) -> None:
         """It takes text, of the whole and of regions, and makes all else of the coarser image."""
         why = "must be left out for a published UNet, which is told of nothing but a text and a resolution"
-        for name in _LEFT_OUT:
+        for name in ("known", "layout"):
             if given[name] is not None:
                 raise ArgumentError(name, why, given[name])
         for where, conditions in (("conditions", asked), *((f"regions[{n}]", one) for n, one in enumerate(regions))):

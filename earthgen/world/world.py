@@ -160,13 +160,7 @@ class World:
             cache = TileCache(cache)
 
         maker = maker_of(model, device, backend)
-        given: dict[str, Any] = {
-            "known": rasters or None,
-            "layout": layout,
-            "layout_mask": layout_mask,
-            "mask_classes": mask_classes,
-        }
-        given |= {"events": events, "tile": tile, "halo": halo, "strength": strength}
+        given = {"known": rasters or None, "layout": laid, "tile": tile, "halo": halo, "strength": strength}
         maker.check(asked, [region.conditions for region in found], given)
         sampling = maker.sampling(levels, first if ground is None else None, steps, guidance, given)
         counts = {level: how.steps for level, how in sampling.items()}
