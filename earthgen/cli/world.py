@@ -116,6 +116,12 @@ def opener(
     guidance: Annotated[
         str | None, option("--guidance", panel=HOW, metavar="W|NAME=W,...", text="As in generate. Default: 1.")
     ] = None,
+    strength: Annotated[
+        float | None,
+        option(
+            "--strength", panel=HOW, metavar="0..1", text="Of a published UNet: how much of a level is made anew. 0.6."
+        ),
+    ] = None,
     model: Annotated[str, option("--model", panel=HOW, text="The bundled model's name or a model folder.")] = BUNDLED,
     device: Annotated[str, option("--device", panel=HOW, metavar="auto|cpu|cuda", text="Where to compute.")] = "auto",
     backend: Backend = "torch",
@@ -165,6 +171,7 @@ def opener(
             layout=laid,
             steps=steps,
             guidance=wanted,
+            strength=strength,
             cache=cache,
             device=models.find_device(device, backend),
             backend=backend,

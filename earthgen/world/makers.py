@@ -66,7 +66,7 @@ class Maker(Protocol):
         Args:
             asked: Of the whole world.
             regions: Of each region.
-            given: Arguments of `World.open` by name, None or empty where they are not given.
+            given: `known` (rasters), `layout` (a `Layout`, or None), `tile`, `halo` and `strength` of `World.open`.
         """
 
     def sampling(

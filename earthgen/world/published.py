@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthgen.conditions import LEAST_TOLD, Conditions, Guidance, check_number
+from earthgen.conditions import LEAST_TOLD, Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.models.published import Published, schedule_of
 from earthgen.world.blended import BlendedStage, Blending, Told
@@ -44,9 +44,11 @@ class PublishedMaker:
     def check(self, asked: Conditions, regions: Sequence[Conditions], given: Mapping[str, Any]) -> None:
         """It takes text, of the whole and of regions, and makes all else of the coarser image."""
         why = "must be left out for a published UNet, which is told of nothing but a text and a resolution"
-        for name in ("known", "layout"):
-            if given[name] is not None:
-                raise ArgumentError(name, why, given[name])
+        if given["known"]:
+            raise ArgumentError("known", why, [raster.name for raster in given["known"]])
+        if (laid := given["layout"]) is not None:
+            rule = f"{why}; so must its mask and its events"
+            raise ArgumentError("layout", rule, f"{len(laid.objects)} objects, {len(laid.events)} events")
         for where, conditions in (("conditions", asked), *((f"regions[{n}]", one) for n, one in enumerate(regions))):
             for name in ("date", "cloud_cover"):
                 if getattr(conditions, name) is not None:
@@ -55,8 +57,6 @@ class PublishedMaker:
             raise ArgumentError("conditions.coarse_degradation", why, asked.coarse_degradation)
         if given["halo"]:
             raise ArgumentError("halo", "must be 0 for a model that declares no `receptive_radius`", given["halo"])
-        if given["strength"] is not None:
-            check_number("strength", given["strength"], "must be a number from 0 to 1, above 0", 0, 1, low_open=True)
 
     def sampling(
         self, levels: range, alone: int | None, steps: Any, guidance: Any, given: Mapping[str, Any]

@@ -20,7 +20,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from earthgen import __version__, weights
-from earthgen.conditions import Conditions, Guidance
+from earthgen.conditions import Conditions, Guidance, check_number
 from earthgen.errors import ArgumentError
 from earthgen.geo import mercator_gsd
 from earthgen.output.atomic import StrPath
@@ -154,13 +154,15 @@ class World:
         for weight in by_level("guidance", guidance, levels, {}).values():
             if not isinstance(weight, Guidance):
                 raise ArgumentError("guidance", "must be an earthgen.Guidance, some by level, or None", weight)
+        if strength is not None:
+            check_number("strength", strength, "must be a number above 0, up to 1", 0, 1, low_open=True)
         rasters = [Raster(one, first, last) for one in several(known)]
         laid = laid_out(layout, layout_mask, mask_classes, events)
         if not isinstance(cache, TileCache):
             cache = TileCache(cache)
 
         maker = maker_of(model, device, backend)
-        given = {"known": rasters or None, "layout": laid, "tile": tile, "halo": halo, "strength": strength}
+        given = {"known": rasters, "layout": laid, "tile": tile, "halo": halo, "strength": strength}
         maker.check(asked, [region.conditions for region in found], given)
         sampling = maker.sampling(levels, first if ground is None else None, steps, guidance, given)
         counts = {level: how.steps for level, how in sampling.items()}

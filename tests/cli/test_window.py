@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from rio_cogeo import cog_validate
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
+from conftest import tiny_published  # the same components as the pipelines' tests
+
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.output.provenance import SYNTHETIC_MARK
 from earthgen.output.scene import Scene
@@ -22,6 +26,7 @@ from earthgen.pipelines import EarthPipeline
 from earthgen.text import load_text_encoder
 from earthgen.world import Grid
 from earthgen.world.base import BaseMap
+from earthgen.world.projection import position_to_pixel
 from earthgen.world.pyramid import Window
 from earthgen.world.world import World
 
@@ -59,6 +64,34 @@ def test_a_window_lies_where_it_was_asked_and_says_what_it_is(command, tmp_path:
     assert cog_validate(path)[0]
     with rasterio.open(path) as dataset:
         assert SYNTHETIC_MARK in str(dataset.tags())
+
+
+def test_a_published_unet_makes_windows_and_tiles_but_no_images(run, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    tiny_published(tmp_path / "tokenizer").save_pretrained(folder)
+    given = ["--model", folder, "--cache", tmp_path / "cache", "--device", "cpu", "--steps", 2, "--strength", 0.5]
+    path = tmp_path / "sea.tif"
+    place = ["--lat", -0.5, "--lon", 0.5, "--gsd", 620, "--crs", "EPSG:3857", "--size", 20, "--prompt", "sea"]
+    result = run("window", *place, *given, "-o", path)
+    assert result.exit_code == 0, result.output
+    provenance = Scene.read(path).provenance
+    assert provenance.model == "published" and provenance.steps == 2 and provenance.conditions["text"] == "sea"
+    assert provenance.scheduler == "DDIM by DDIMScheduler, the last 1 steps"
+    box = ["--bbox", 0.4, -0.6, 0.6, -0.4, "--zooms", "8"]
+    result = run("world", *box, *given, "--prompt", "sea", "-o", tmp_path / "tiles")
+    assert result.exit_code == 0, result.output
+    tile = np.asarray(Image.open(tmp_path / "tiles" / "8" / "128" / "128.png"))
+    with rasterio.open(path) as dataset:
+        row, column = dataset.index(55660, -55661)
+        pixels = dataset.read()
+    # The place by both: of level 8, whose pixels the window has.
+    world_row, world_column = (int(n) for n in position_to_pixel(8, -0.5, 0.5))
+    assert (tile[world_row - 128 * 256, world_column - 128 * 256] == pixels[:, row, column]).all()
+    for refused in (["--cloud-cover", 0.5], ["--backend", "onnx"], ["--strength", 2]):
+        result = run("window", *place, *given, *refused, "-o", path)
+        assert result.exit_code == 2 and refused[0].strip("-").replace("-", "_") in result.stderr
+    result = run("generate", "sea", "--model", folder, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "makes worlds alone" in result.stderr
 
 
 def test_what_is_off_the_map_is_said(command, tmp_path: Path) -> None:
