@@ -49,10 +49,11 @@ class PublishedMaker:
         if (laid := given["layout"]) is not None:
             rule = f"{why}; so must its mask and its events"
             raise ArgumentError("layout", rule, f"{len(laid.objects)} objects, {len(laid.events)} events")
-        for where, conditions in (("conditions", asked), *((f"regions[{n}]", one) for n, one in enumerate(regions))):
+        places = ["conditions", *(f"regions.features[{n}].properties" for n in range(len(regions)))]
+        for place, conditions in zip(places, (asked, *regions), strict=True):
             for name in ("date", "cloud_cover"):
                 if getattr(conditions, name) is not None:
-                    raise ArgumentError(f"{where}.{name}", why, getattr(conditions, name))
+                    raise ArgumentError(f"{place}.{name}", why, getattr(conditions, name))
         if asked.coarse_degradation > LEAST_TOLD:
             raise ArgumentError("conditions.coarse_degradation", why, asked.coarse_degradation)
         if given["halo"]:

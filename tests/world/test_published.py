@@ -356,7 +356,7 @@ def refusals(tmp_path: Path) -> list[tuple[str, dict[str, Any]]]:
         ("layout", {"layout": {"type": "FeatureCollection", "features": [object_]}}),
         ("conditions.cloud_cover", {"conditions": Conditions(cloud_cover=0.5)}),
         ("conditions.coarse_degradation", {"conditions": Conditions(coarse_degradation=0.7)}),
-        ("regions[0].date", {"regions": dated}),
+        ("regions.features[0].properties.date", {"regions": dated}),
         ("halo", {"halo": 4}),
         ("strength", {"strength": 0}),
         ("strength", {"strength": 1.5}),
