@@ -152,11 +152,8 @@ class Published:
         config = self.unet.config
         self.levels = config.class_embed_type == "timestep" or config.num_class_embeds is not None
         """Whether the network is told the level of a web map, as Text2Earth's is."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return torch.device(self.unet.device)
+        # Kept: diffusers looks through all modules for them.
+        self.device, self._dtype = torch.device(self.unet.device), self.unet.dtype
 
     @torch.no_grad()
     def told(self, text: str) -> Tensor:
@@ -169,12 +166,12 @@ class Published:
         masked = getattr(self.text_encoder.config, "use_attention_mask", None)
         hidden = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask if masked else None)
         found: Tensor = hidden.last_hidden_state
-        return found.to(self.device, self.unet.dtype)
+        return found.to(self.device, self._dtype)
 
     def output(self, x: Tensor, time: float, text: Tensor, level: int) -> Tensor:
         """What the network gives for noisy latents (1, channels, h, w), told a text and a level; float32."""
         labels = torch.tensor([level], device=self.device) if self.levels else None
-        given = x.to(self.device, self.unet.dtype)
+        given = x.to(self.device, self._dtype)
         at = torch.tensor([time], device=self.device)
         found: Tensor = self.unet(given, at, encoder_hidden_states=text, class_labels=labels).sample
         return found.float()

@@ -111,7 +111,7 @@ class PublishedMaker:
 
     def solver(self, how: Blending) -> str:
         """DDIM with the levels of the scheduler, and how many of the steps are taken."""
-        return f"DDIM by {type(self.pipe.scheduler).__name__}, the last {len(how.schedule.times)} steps"
+        return f"DDIM at levels of {type(self.pipe.scheduler).__name__}, {len(how.schedule.times)} of {how.steps} steps"
 
     def stage(
         self,

@@ -76,7 +76,7 @@ def test_a_published_unet_makes_windows_and_tiles_but_no_images(run, tmp_path: P
     assert result.exit_code == 0, result.output
     provenance = Scene.read(path).provenance
     assert provenance.model == "published" and provenance.steps == 2 and provenance.conditions["text"] == "sea"
-    assert provenance.scheduler == "DDIM by DDIMScheduler, the last 1 steps"
+    assert provenance.scheduler == "DDIM at levels of DDIMScheduler, 1 of 2 steps"
     box = ["--bbox", 0.4, -0.6, 0.6, -0.4, "--zooms", "8"]
     result = run("world", *box, *given, "--prompt", "sea", "-o", tmp_path / "tiles")
     assert result.exit_code == 0, result.output
@@ -87,9 +87,9 @@ def test_a_published_unet_makes_windows_and_tiles_but_no_images(run, tmp_path: P
     # The place by both: of level 8, whose pixels the window has.
     world_row, world_column = (int(n) for n in position_to_pixel(8, -0.5, 0.5))
     assert (tile[world_row - 128 * 256, world_column - 128 * 256] == pixels[:, row, column]).all()
-    for refused in (["--cloud-cover", 0.5], ["--backend", "onnx"], ["--strength", 2]):
+    for refused in (["--cloud-cover", 0.5], ["--date", "2024-07-01"], ["--strength", 2]):
         result = run("window", *place, *given, *refused, "-o", path)
-        assert result.exit_code == 2 and refused[0].strip("-").replace("-", "_") in result.stderr
+        assert result.exit_code == 2 and str(refused[0]).strip("-").replace("-", "_") in result.stderr
     result = run("generate", "sea", "--model", folder, "-o", tmp_path / "out")
     assert result.exit_code == 1 and "makes worlds alone" in result.stderr
 
