@@ -231,11 +231,11 @@
       if (words === [query, compared].filter(Boolean).join("&")) return;
       drawing.reset();
       uploaded = false;
-      trigger("opened", { query: words });
+      trigger("opened", { query: words, loaded: false });
     });
     new ResizeObserver(() => map.invalidateSize()).observe(place);
     place.map = map;
     show();
-    trigger("opened", { query: start.query });
+    trigger("opened", { query: start.query, loaded: true });
   };
 })();

@@ -2,9 +2,10 @@
 "use strict";
 (() => {
   const eg = window.earthgen;
+  const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
   const LABELS = {
     url: "labels", accept: ".json",
-    words: (own) => `${own.objects} objects in ${own.images} images: ${own.classes.join(", ")}`,
+    words: (own) => `${counted(own.objects, "object")} in ${counted(own.images, "image")}: ${own.classes.join(", ")}`,
   };
 
   eg.dataset = (element, props, trigger) => {

@@ -94,23 +94,38 @@ def explore(engine: Engine, started: gr.Textbox) -> None:
             return _shown(view, _compared(view, kind, value)), chosen, f"Seed used: **{chosen}**"
 
     def opened(event: gr.EventData) -> tuple[Any, ...]:
-        """The world that a link names, into the form and onto the map. A broken link shows the world of seed 0."""
+        """The world that a link names, into the form and onto the map. A broken link shows the world of seed 0.
+
+        In a page that was just loaded, a person may type before the answer comes: only what the link names is filled
+        in there. A link that takes the place of another empties the rest.
+        """
         known = True
+        words = dict(parse_qsl(str(event._data["query"])))
         try:
-            words = dict(parse_qsl(str(event._data["query"])))
             view = View.model_validate(words)
             engine.worlds.check(view)
             kind, _, value = words.get("compare", "none").partition(":")
             shown = _shown(view, _compared(view, kind, value))
         except (ValidationError, ArgumentError, KeyError):
-            known, view, kind, value = False, View(), "none", ""
+            known, view, kind, value, words = False, View(), "none", "", {}
             shown = _shown(view)
-        clouds = -1 if view.clouds is None else round(100 * view.clouds)
-        on = view.date.isoformat() if view.date else ""
         line = ("" if known else "The link names no world that is here. ") + f"Seed used: **{view.seed}**"
-        pulls = forms.weights_of(forms.WORLD_WEIGHTS, view.guidance, 1.0)
-        count = view.steps or engine.usual.world
-        return shown, view.prompt or "", view.seed, on, "", clouds, count, view.base, kind, value, line, *pulls
+
+        def into(word: str, *values: Any) -> list[Any]:
+            return list(values) if word in words or not event._data["loaded"] else [gr.skip()] * len(values)
+
+        return (
+            shown,
+            *into("prompt", view.prompt or ""),
+            *into("seed", view.seed),
+            *into("date", view.date.isoformat() if view.date else "", ""),
+            *into("clouds", -1 if view.clouds is None else round(100 * view.clouds)),
+            *into("steps", view.steps or engine.usual.world),
+            *into("base", view.base),
+            *into("compare", kind, value),
+            line,
+            *into("guidance", *forms.weights_of(forms.WORLD_WEIGHTS, view.guidance, 1.0)),
+        )
 
     def on_screen(given: Any, shown: str, projected: str) -> dict[str, Any]:
         """What the map shows, as an export takes it."""

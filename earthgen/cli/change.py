@@ -156,9 +156,12 @@ def _words(name: str, texts: list[str]) -> dict[str, str]:
 
 def _print(report: dict[str, Any]) -> None:
     """The report for a person."""
+    from earthgen.cli import parse
+
     made = f"{report['series_made']} of {report['series']} series made now" if report["series_made"] else "was there"
-    typer.echo(f"{report['output']}  {report['pairs']} pairs, {report['changed']:.2%} of the pixels changed, {made}")
-    if report["events_without_place"]:
-        typer.echo(f"{report['events_without_place']} events found no place; series.json says which kinds")
+    pairs, unplaced = parse.counted(report["pairs"], "pair"), report["events_without_place"]
+    typer.echo(f"{report['output']}  {pairs}, {report['changed']:.2%} of the pixels changed, {made}")
+    if unplaced:
+        typer.echo(f"{parse.counted(unplaced, 'event')} found no place; series.json says which kinds")
     for name, folder in report["formats"].items():
         typer.echo(f"{name}: {folder}")

@@ -174,10 +174,14 @@ def _range(name: str, text: str) -> float | list[float]:
 
 def _print(report: dict[str, Any]) -> None:
     """The report for a person."""
+    from earthgen.cli import parse
+
     made = f"{report['rows_made']} of {report['rows']} rows made now" if report["rows_made"] else "was there already"
-    typer.echo(f"{report['output']}  {report['images']} images, {report['objects']} objects, {made}")
+    what = f"{parse.counted(report['images'], 'image')}, {parse.counted(report['objects'], 'object')}"
+    typer.echo(f"{report['output']}  {what}, {made}")
     if report["rejected"]:
-        typer.echo(f"{report['rejected']} candidates were rejected: why is in manifest.jsonl and on the page")
+        rejected = parse.counted(report["rejected"], "rejected candidate")
+        typer.echo(f"{rejected}: why is in manifest.jsonl and on the page")
     if not report["images"]:
         typer.echo("no image was kept, so no format was written", err=True)
     for name, folder in report["formats"].items():

@@ -210,7 +210,10 @@ def _labelled(
     if json:
         parse.print_json(report)
         return
-    what = f"{len(days)} dates, {report['events']} events" if days else f"{report['windows']} windows"
+    if days:
+        what = f"{parse.counted(len(days), 'date')}, {parse.counted(report['events'], 'event')}"
+    else:
+        what = parse.counted(report["windows"], "window")
     typer.echo(f"{output}  {what}  seed {report['seed']}  {report['seconds']} s")
     for name, path in folders.items():
         typer.echo(f"{name}: {path}")

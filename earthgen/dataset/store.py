@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Store:
         Raises `OutputError` where another process holds it or it cannot be written (a full disk, too), or where it is
         no data set's.
         """
+        new = not self.folder.exists()
         check_writable(self.folder)
         if not self.resolved.exists() and any(path.name[0] != "." for path in self.folder.iterdir()):
             rule = "is not empty and holds no data set of earthgen's: give another output folder"
@@ -77,6 +78,10 @@ class Store:
         finally:
             self._sweep()
             lock.release()
+            if new and [path.name for path in self.folder.iterdir()] == [".lock"]:  # refused before anything was made
+                with suppress(OSError):
+                    (self.folder / ".lock").unlink()
+                    self.folder.rmdir()
 
     def config(self) -> Config | None:
         """The configuration of the data set in the folder, None if there is none yet."""

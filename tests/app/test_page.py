@@ -393,6 +393,23 @@ def test_refining_an_image_of_16_bits(visit: Any, tmp_path: Path) -> None:
     panel.get_by_label("Compare: left and right").wait_for()
 
 
+def test_what_is_typed_before_the_page_is_ready_stays(visit: Any) -> None:
+    held: list[Any] = []
+    visit.page.route("**/queue/join*", lambda route: held.append(route))
+    visit.page.goto(f"{visit.server.url}/#at=2/0/0&steps=1")
+    prompt = visit.page.get_by_label("What there is to see")
+    prompt.fill("a lake")
+    visit.page.wait_for_selector(".eg-map.leaflet-container")
+    visit.page.wait_for_timeout(1000)
+    assert held  # the link has been asked about, and not answered
+    visit.page.unroute("**/queue/join*")  # which lets go of what was held
+    visit.sharp()
+    visit.page.get_by_role("button", name="Advanced").first.click()
+    visit.settled()
+    assert visit.page.get_by_label("Steps of each level").first.input_value() == "1"
+    assert prompt.first.input_value() == "a lake"
+
+
 def test_what_is_wrong_is_said(visitor: Any, tmp_path: Path) -> None:
     visit = visitor()
     page = visit.open("#at=2/0/0")

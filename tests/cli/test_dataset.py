@@ -117,7 +117,7 @@ def test_errors(run, stand_in, tmp_path: Path, monkeypatch, options: list[str], 
     Path("other.yaml").write_text("task: captions\nprompts: a lake\n")
     result = run("dataset", "detection", *options, "-o", tmp_path / "out")
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
-    assert stand_in.loaded == 0
+    assert stand_in.loaded == 0 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("background", [None, "grass"])

@@ -97,3 +97,7 @@ def test_seed() -> None:
 def test_json_is_json_whatever_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     parse.print_json({"a": [1.5, math.nan, (math.inf,)], 2: "é"})
     assert json.loads(capsys.readouterr().out) == {"a": [1.5, None, [None]], "2": "é"}
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [parse.counted(number, "pair") for number in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
