@@ -142,7 +142,7 @@ def test_neighbours_meet_and_are_no_copies(pipe: Any, tmp_path: Path) -> None:
     world = opened(pipe, tmp_path, consistent=False, steps=1)
     image = world.pixels(Window(LEVEL, 256 * MIDDLE + 64, 256 * MIDDLE + 128, 64, 256)).astype(float)
     steps = np.abs(np.diff(image, axis=1)).mean((0, 2))
-    assert steps[127] < 1.5 * np.median(steps)  # across the tiles' border
+    assert steps[127] < 2.5 * np.median(steps)  # across the tiles' border; 4.7 if pieces did not blend there
     assert np.abs(image[:, :64] - image[:, 128:192]).mean() > 5
 
 
