@@ -41,13 +41,6 @@ class Tiles(Protocol):
         """Pixels of a tile of 256 px, uint8 (256, 256, 3)."""
 
 
-class How(Protocol):
-    """How one level is sampled."""
-
-    steps: int
-    """That were asked for."""
-
-
 class Maker(Protocol):
     """A model, and how it makes a world."""
 
@@ -72,7 +65,7 @@ class Maker(Protocol):
     def sampling(
         self, levels: range, alone: int | None, steps: Any, guidance: Any, given: Mapping[str, Any]
     ) -> dict[int, Any]:
-        """How each level is sampled (`How`).
+        """How each level is sampled, in the maker's own terms; each with the `steps` that were asked for.
 
         Args:
             levels: That are made.
