@@ -123,9 +123,13 @@ class ChangePipeline(EarthPipeline):
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
         made = [np.full((series.height, series.width), source is None)]
         for number in tqdm(range(1, len(series)), desc="dates", **bar):
-            region, weight = feathered(series.changed(number - 1, number), margin)
-            clean.append(maker.renewed(clean[-1], number, region, weight))
-            made.append(region)
+            picture, renewed = clean[-1], made[0] & False
+            for place, text in maker.places(number):
+                region, weight = feathered(place, margin)
+                picture = maker.renewed(picture, number, region, weight, text)
+                renewed = renewed | region
+            clean.append(picture)
+            made.append(renewed)
 
         images, records = [], []
         avoid = np.logical_or.reduce([made[0] & False, *made[1:]])  # also what changes at another date
@@ -200,10 +204,22 @@ class _Maker:
         whole = slice(0, self.series.height), slice(0, self.series.width)
         return self._image(self._conditions(0, whole), whole, **(self.guided or {"guidance": FIRST_GUIDANCE}))
 
-    def renewed(self, image: RGB, number: int, region: NDArray[np.bool_], weight: NDArray[np.float32]) -> RGB:
+    def places(self, number: int) -> list[tuple[NDArray[np.bool_], str | None]]:
+        """What is another scene than at the date before, part by part, each with the text that says what it shows."""
+        series, changed = self.series, self.series.changed(number - 1, number)
+        if not series.described:
+            return [(changed, None)]
+        assert series.maps is not None
+        shown = ((UNKNOWN, None), *enumerate(series.classes))
+        parts = [(changed & (series.maps[number] == index), text) for index, text in shown]
+        return [(part, text) for part, text in parts if part.any()]
+
+    def renewed(
+        self, image: RGB, number: int, region: NDArray[np.bool_], weight: NDArray[np.float32], text: str | None
+    ) -> RGB:
         """The image with what its region shows at a date; `weight` says how far the new pixels count."""
-        if self.series.maps is not None:
-            return self._replaced(image, number, region, weight)
+        if text is not None or (self.series.maps is not None and not self.series.described):
+            return self._replaced(image, number, region, weight, text=text)
         return self._replaced(image, number, region, weight, _healed(image, region), ERASE)
 
     def _replaced(
@@ -214,13 +230,16 @@ class _Maker:
         weight: NDArray[np.float32],
         start: RGB | None = None,
         strength: float = 1.0,
+        text: str | None = None,
     ) -> RGB:
         """The image with a region made anew: from noise, or from `start`, of which so much is replaced."""
         result = image.copy()
         for window in windows(region, CONTEXT, self.pipe.grid):
             here = region[window]
             asked = self._conditions(number, window).replace(known=image[window], known_mask=~here)
-            given: dict[str, Any] = self.guided or {"guidance": GUIDANCE}
+            if text is not None:
+                asked = asked.replace(text=text)
+            given: dict[str, Any] = self.guided or {"guidance": GUIDANCE if text is None else FIRST_GUIDANCE}
             if start is not None:
                 given = given | {"image": start[window], "strength": strength}
             new = self._image(asked, window, **given)
@@ -268,7 +287,7 @@ class _Maker:
             size = rows.stop - rows.start, columns.stop - columns.start
             moved = (_moved(box, rows.start, columns.start) for box in series.boxes[number])
             changes["boxes"] = tuple(box for box in moved if box.overlaps(*size))
-        elif series.maps is not None and (series.maps[number][window] != UNKNOWN).any():
+        elif series.maps is not None and not series.described and (series.maps[number][window] != UNKNOWN).any():
             mask = np.ascontiguousarray(series.maps[number][window])
             changes |= {"mask": mask, "mask_classes": series.classes}
         return self.common.replace(**changes)

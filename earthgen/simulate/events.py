@@ -34,6 +34,8 @@ Plan = Mapping[Kind, int] | int
 Mask = NDArray[np.bool_]
 
 MAX_DATES = 1_000
+OBJECT = "object"
+"""What the labels call a segment, of which nobody knows what it is."""
 
 _WORDS: dict[str, str] = {
     "add": "a new {label} appears {where}, on {ground}",
@@ -112,6 +114,8 @@ class Series:
     maps: tuple[NDArray[np.uint8], ...] | None = None
     """One a date, (height, width), indices into `classes`, 255 where unknown; None where there are no classes."""
     classes: tuple[str, ...] = ()
+    described: bool = False
+    """Whether the classes are texts, each about all that a place shows, rather than labels of pixels."""
     boxes: tuple[tuple[Box, ...], ...] | None = None
     """One layout a date, where the objects are boxes."""
     dates: tuple[dt.date, ...] | None = None
