@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import scipy
@@ -193,8 +194,8 @@ def simulate_segments(
         maps.append(shown)
         events.append(tuple(e for e in happened if e is not None))
         missing.append(count_missing(asked, [e is not None for e in happened]))
-    texts = {"maps": tuple(maps), "classes": tuple(become), "described": True} if become else {}
-    return Series(tuple(scenes), tuple(events), tuple(missing), **texts)
+    series = Series(tuple(scenes), tuple(events), tuple(missing))
+    return replace(series, maps=tuple(maps), classes=tuple(become), described=True) if become else series
 
 
 def check_become(plans: Sequence[Plan], become: Sequence[str]) -> None:

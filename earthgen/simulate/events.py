@@ -70,10 +70,11 @@ class Event:
         shape, target = self.before or self.after, self.after or self.before
         assert shape is not None and target is not None
         words = _WORDS[self.kind] if self.ground else _WORDS[self.kind].split(",")[0]
+        unknown = self.kind == "transition" and self.label == OBJECT
         return words.format(
             a="an" if self.label[0] in "aeiouAEIOU" else "a",
-            label=self.label,
-            became=self.became,
+            label="what is" if unknown else self.label,
+            became="something else" if self.became == OBJECT else self.became,
             ground=self.ground,
             where=_where(shape, height, width, "at"),
             target=_where(target, height, width, "to"),
@@ -114,11 +115,11 @@ class Series:
     maps: tuple[NDArray[np.uint8], ...] | None = None
     """One a date, (height, width), indices into `classes`, 255 where unknown; None where there are no classes."""
     classes: tuple[str, ...] = ()
-    described: bool = False
-    """Whether the classes are texts, each about all that a place shows, rather than labels of pixels."""
     boxes: tuple[tuple[Box, ...], ...] | None = None
     """One layout a date, where the objects are boxes."""
     dates: tuple[dt.date, ...] | None = None
+    described: bool = False
+    """Whether the classes are texts, each about all that a place shows, rather than labels of pixels."""
 
     def __post_init__(self) -> None:
         for name, want in (("events", len(self) - 1), ("missing", len(self) - 1), ("maps", len(self))):
