@@ -4,8 +4,9 @@
     python benchmarks/change.py series [--size 2048] [--gsd 2] [--dates 12]
 
 `verify` makes synthetic pairs from OSCD's images of the cities that are not tested on (their pixels, never their
-labels), trains a small detector on them alone, and tests it on the labelled cities left out; beside it, the same
-detector trained on real labels (for this comparison only, it is not kept), and one fine-tuned on a quarter of them.
+labels), in which places become built-up areas, trains a small detector on them alone, and tests it on the labelled
+cities left out; beside it, the same detector trained on real labels (for this comparison only, it is not kept), and one
+fine-tuned on a quarter of them.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ from earthgen.simulate.nuisance import Nuisance
 PLAN = {"add": 2, "remove": 1, "grow": 1, "transition": 1}
 SIDE = 256
 CUT = 192
-"""Pixels a side of synthetic pairs for the detectors."""
+"""Pixels a side of the synthetic pairs for detectors."""
 URBAN = ("an industrial area", "a residential area")
-"""What places become in the synthetic pairs for the detectors, as what OSCD's labels call change is built."""
+"""What places become in them: what OSCD's labels call change is built."""
 REAL_WORLD = Nuisance(0.5, 0.5, 0.3, 0.3, 1.0, 0.3, 0.2, 2)
-"""What differs between the dates of synthetic pairs for the detectors."""
+"""What differs between the dates of the pairs of `identity`."""
 
 
 def pipeline(device: str) -> ChangePipeline:
@@ -179,7 +180,9 @@ def verify(args: argparse.Namespace) -> None:
         raise DataError("no city of OSCD has labels here")
     names, seeds, folds = sorted(known), range(1 if args.quick else args.seeds), range(1 if args.quick else args.folds)
     steps, count = (4, 1) if args.quick else (args.steps, args.count)
-    made = {c: synthetic(pipe, data, c, count, args.out / "pairs") for c in tqdm(data.cities, desc="pairs, by city")}
+    made = {
+        c: synthetic(pipe, data, c, count, args.out / f"pairs-{CUT}") for c in tqdm(data.cities, desc="pairs, by city")
+    }
     folder = args.out / f"verify-{steps}x{args.batch}x{args.crop}-{count}"
     rows: dict[str, list[float]] = {}
     for seed, fold in itertools.product(seeds, folds):
@@ -236,7 +239,7 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=16, help="windows a training step")
     p.add_argument("--crop", type=int, default=64, help="pixels a side of a window")
     p.add_argument("--folds", type=int, default=5, help="of the labelled cities")
-    p.add_argument("--count", type=int, default=16, help="synthetic pairs a city; all folds and seeds share them")
+    p.add_argument("--count", type=int, default=6, help="synthetic pairs a city; all folds and seeds share them")
     p.add_argument("--size", type=int, default=2048, help="of the series' window, pixels")
     p.add_argument("--gsd", type=float, default=2.0, help="of the series' window, metres")
     p.add_argument("--dates", type=int, default=12, help="of the series")
