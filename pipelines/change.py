@@ -37,8 +37,8 @@ NOISE_LEVEL = 0
 CONTEXT = 64
 """Pixels around the places that are made anew which the denoiser sees; what is farther off is not computed."""
 FIRST_GUIDANCE = replace(Guidance(), date=0.0)
-"""Of a first image that is not given. The date has no weight, here and below: the bundled model saw it in 23 pictures
-without labels, and makes grain where it is told both."""
+"""Of a first image that is not given, and of what a text says a place becomes. The date has no weight, here and below:
+the bundled model saw it in 23 pictures without labels, and makes grain where it is told both."""
 GUIDANCE = replace(Guidance.uniform(2.0), date=0.0)
 """Of what is made anew: known pixels say much already, and strong guidance leaves hard, overdone objects in them."""
 ERASE = 0.6
@@ -95,6 +95,7 @@ class ChangePipeline(EarthPipeline):
                 `Series.of_maps`.
             image: The first date, PIL or uint8 RGB; None makes it from its labels and `conditions`.
             conditions: What holds at all dates: text, GSD, place, cloud cover; a date too, where there are no `dates`.
+                Where places become what a text says (`Series.described`), that text counts there instead.
             dates: One an image, each later than the one before; otherwise those of `series`, if it has any.
             seed: Of the noise and of what the nuisances draw; from 0 to 2⁶⁴ - 1.
             origin: Row and column, in pixels, of the image in a plane whose noise is one: neighbouring windows of a
@@ -104,7 +105,8 @@ class ChangePipeline(EarthPipeline):
             num_inference_steps: Denoising steps; 20 by default.
             guidance_scale: One weight for all conditions.
             guidance: A weight for each condition, in place of `guidance_scale`. Without either, a first image has those
-                of `EarthPipeline`, and what is made anew a weight of 2, but dates have none.
+                of `EarthPipeline`, as has what a text says a place becomes; what else is made anew has a weight of 2.
+                Dates have none.
             output_type: "pil", or "np" for uint8 (dates, height, width, 3).
             return_dict: False for the tuple (images, series).
             callback_on_step_end: As `EarthPipeline` has it, for every window that is made.
@@ -162,7 +164,7 @@ class ChangePipeline(EarthPipeline):
             check_rgb("image", image)
             if image.shape[:2] != size:
                 raise ArgumentError("image", f"must have the size of the series, {size}", image.shape[:2])
-        elif series.maps is None and series.boxes is None and conditions is None:
+        elif (series.maps is None or series.described) and series.boxes is None and conditions is None:
             raise ArgumentError("image", "must be given for a series without classes, or `conditions` to make it", None)
         common = conditions or Conditions()
         if not isinstance(common, Conditions):

@@ -235,7 +235,9 @@ def test_wrong_arguments_are_refused(change: ChangePipeline, options: dict[str, 
 
 def test_a_series_without_classes_needs_an_image(change: ChangePipeline) -> None:
     series = Series((np.zeros((64, 64), np.uint16),) * 2)
-    with pytest.raises(ArgumentError, match="image"):
-        run(change, series)
+    told = simulate_segments(photo(), 0, (1,), become=("a lake",))
+    for one in (series, told):
+        with pytest.raises(ArgumentError, match="image"):
+            run(change, one)
     with pytest.raises(ArgumentError, match="series"):
         run(change, town())  # type: ignore[arg-type]
