@@ -37,8 +37,8 @@ NOISE_LEVEL = 0
 CONTEXT = 64
 """Pixels around the places that are made anew which the denoiser sees; what is farther off is not computed."""
 FIRST_GUIDANCE = replace(Guidance(), date=0.0)
-"""Of a first image that is not given. The date has no weight, here and below: the bundled model saw it in 23 pictures
-without labels, and makes grain where it is told both."""
+"""Of a first image that is not given, and of what a text says a place becomes. The date has no weight, here and below:
+the bundled model saw it in 23 pictures without labels, and makes grain where it is told both."""
 GUIDANCE = replace(Guidance.uniform(2.0), date=0.0)
 """Of what is made anew: known pixels say much already, and strong guidance leaves hard, overdone objects in them."""
 ERASE = 0.6
@@ -95,6 +95,7 @@ class ChangePipeline(EarthPipeline):
                 `Series.of_maps`.
             image: The first date, PIL or uint8 RGB; None makes it from its labels and `conditions`.
             conditions: What holds at all dates: text, GSD, place, cloud cover; a date too, where there are no `dates`.
+                Where places become what a text says (`Series.described`), that text counts there instead.
             dates: One an image, each later than the one before; otherwise those of `series`, if it has any.
             seed: Of the noise and of what the nuisances draw; from 0 to 2⁶⁴ - 1.
             origin: Row and column, in pixels, of the image in a plane whose noise is one: neighbouring windows of a
@@ -104,7 +105,8 @@ class ChangePipeline(EarthPipeline):
             num_inference_steps: Denoising steps; 20 by default.
             guidance_scale: One weight for all conditions.
             guidance: A weight for each condition, in place of `guidance_scale`. Without either, a first image has those
-                of `EarthPipeline`, and what is made anew a weight of 2, but dates have none.
+                of `EarthPipeline`, as has what a text says a place becomes; what else is made anew has a weight of 2.
+                Dates have none.
             output_type: "pil", or "np" for uint8 (dates, height, width, 3).
             return_dict: False for the tuple (images, series).
             callback_on_step_end: As `EarthPipeline` has it, for every window that is made.
@@ -123,9 +125,13 @@ class ChangePipeline(EarthPipeline):
         clean: list[RGB] = [maker.first() if source is None else source.copy()]
         made = [np.full((series.height, series.width), source is None)]
         for number in tqdm(range(1, len(series)), desc="dates", **bar):
-            region, weight = feathered(series.changed(number - 1, number), margin)
-            clean.append(maker.renewed(clean[-1], number, region, weight))
-            made.append(region)
+            picture, renewed = clean[-1], made[0] & False
+            for place, text in maker.places(number):
+                region, weight = feathered(place, margin)
+                picture = maker.renewed(picture, number, region, weight, text)
+                renewed = renewed | region
+            clean.append(picture)
+            made.append(renewed)
 
         images, records = [], []
         avoid = np.logical_or.reduce([made[0] & False, *made[1:]])  # also what changes at another date
@@ -158,7 +164,7 @@ class ChangePipeline(EarthPipeline):
             check_rgb("image", image)
             if image.shape[:2] != size:
                 raise ArgumentError("image", f"must have the size of the series, {size}", image.shape[:2])
-        elif series.maps is None and series.boxes is None and conditions is None:
+        elif (series.maps is None or series.described) and series.boxes is None and conditions is None:
             raise ArgumentError("image", "must be given for a series without classes, or `conditions` to make it", None)
         common = conditions or Conditions()
         if not isinstance(common, Conditions):
@@ -200,10 +206,22 @@ class _Maker:
         whole = slice(0, self.series.height), slice(0, self.series.width)
         return self._image(self._conditions(0, whole), whole, **(self.guided or {"guidance": FIRST_GUIDANCE}))
 
-    def renewed(self, image: RGB, number: int, region: NDArray[np.bool_], weight: NDArray[np.float32]) -> RGB:
+    def places(self, number: int) -> list[tuple[NDArray[np.bool_], str | None]]:
+        """What is another scene than at the date before, part by part, each with the text that says what it shows."""
+        series, changed = self.series, self.series.changed(number - 1, number)
+        if not series.described:
+            return [(changed, None)]
+        assert series.maps is not None
+        shown = ((UNKNOWN, None), *enumerate(series.classes))
+        parts = [(changed & (series.maps[number] == index), text) for index, text in shown]
+        return [(part, text) for part, text in parts if part.any()]
+
+    def renewed(
+        self, image: RGB, number: int, region: NDArray[np.bool_], weight: NDArray[np.float32], text: str | None
+    ) -> RGB:
         """The image with what its region shows at a date; `weight` says how far the new pixels count."""
-        if self.series.maps is not None:
-            return self._replaced(image, number, region, weight)
+        if text is not None or (self.series.maps is not None and not self.series.described):
+            return self._replaced(image, number, region, weight, text=text)
         return self._replaced(image, number, region, weight, _healed(image, region), ERASE)
 
     def _replaced(
@@ -214,13 +232,16 @@ class _Maker:
         weight: NDArray[np.float32],
         start: RGB | None = None,
         strength: float = 1.0,
+        text: str | None = None,
     ) -> RGB:
         """The image with a region made anew: from noise, or from `start`, of which so much is replaced."""
         result = image.copy()
         for window in windows(region, CONTEXT, self.pipe.grid):
             here = region[window]
             asked = self._conditions(number, window).replace(known=image[window], known_mask=~here)
-            given: dict[str, Any] = self.guided or {"guidance": GUIDANCE}
+            if text is not None:
+                asked = asked.replace(text=text)
+            given: dict[str, Any] = self.guided or {"guidance": GUIDANCE if text is None else FIRST_GUIDANCE}
             if start is not None:
                 given = given | {"image": start[window], "strength": strength}
             new = self._image(asked, window, **given)
@@ -268,7 +289,7 @@ class _Maker:
             size = rows.stop - rows.start, columns.stop - columns.start
             moved = (_moved(box, rows.start, columns.start) for box in series.boxes[number])
             changes["boxes"] = tuple(box for box in moved if box.overlaps(*size))
-        elif series.maps is not None and (series.maps[number][window] != UNKNOWN).any():
+        elif series.maps is not None and not series.described and (series.maps[number][window] != UNKNOWN).any():
             mask = np.ascontiguousarray(series.maps[number][window])
             changes |= {"mask": mask, "mask_classes": series.classes}
         return self.common.replace(**changes)

@@ -41,6 +41,10 @@ def change(
         str | None,
         option("--events", panel=WHAT, metavar="N|KIND=N,...", text=f"From date to date, of {_KINDS}. Default: 4."),
     ] = None,
+    become: Annotated[
+        list[str] | None,
+        option("--become", panel=WHAT, metavar="TEXT", text="What places become, without masks. Repeat it."),
+    ] = None,
     nuisance: Annotated[
         str | None,
         option("--nuisance", panel=WHAT, metavar="NAME=S,...", text=f"What is no change: {_NUISANCES}. Default: none."),
@@ -81,6 +85,8 @@ def change(
       earthgen dataset change --labels my/coco --events add=2,remove=1 -f change-coco -o out
     From images without labels: what stands out vanishes, or appears:
       earthgen dataset change --source images -n 500 --nuisance season=0.5,misregistration=1,rectangles=1 -o out
+    The same images, in which places become what a text says:
+      earthgen dataset change --source images --gsd 10 --become "an industrial area" --become "a lake" -o out
     From nothing, series of five years:
       earthgen dataset change --class land --class vegetation --class building --dates 5 --start 2020-07-01 -o out
 
@@ -100,6 +106,7 @@ def change(
         "count": count,
         "dates": dates,
         "events": None if events is None else _numbers("events", events),
+        "become": become,
         "nuisance": None if nuisance is None else _numbers("nuisance", nuisance),
         "size": size,
         "prompt": prompt,

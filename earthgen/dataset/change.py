@@ -160,10 +160,7 @@ class _Maker:
         first = first_of(self.sources, index, config, random, seed)
         series, image, backwards = first.series(config, seed), first.image, False
         if first.boxes is None and first.mask is None:
-            # Segments vanish; read backwards they appear. Where kinds are asked for, by their shares.
-            kinds = config.events if isinstance(config.events, Mapping) else {"add": 1, "remove": 1}
-            share = kinds.get("add", 0) / max(sum(kinds.values()), 1)
-            backwards = bool(random.random_sample() < share)
+            backwards = bool(random.random_sample() < config.backwards)  # what vanished appears
         start, days = config.start, config.interval
         dates = None if start is None else [start + dt.timedelta(days * k) for k in range(config.dates)]
         lat, lon = (config.lat, config.lon) if config.lat is not None else first.place or (None, None)
@@ -189,9 +186,11 @@ class _Maker:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         asked = conditions.to_dict() | ({"known": "an image"} if image is not None else {})
+        asked |= {"become": list(series.classes)} if series.described else {}
         for number, (picture, plain) in enumerate(zip(images, untouched, strict=True)):
             path = draft / f"t{number}.png"
-            usual = self.module.GUIDANCE if number or image is not None else self.module.FIRST_GUIDANCE
+            known = (number > 0 or image is not None) and not series.described
+            usual = self.module.GUIDANCE if known else self.module.FIRST_GUIDANCE
             if plain:
                 Image.fromarray(picture).save(path)  # an observation, which is not marked as synthetic
             else:

@@ -16,6 +16,7 @@ from earthgen.labels.change import FORMATS
 from earthgen.labels.change_formats import second_names
 from earthgen.simulate.event_maps import check_request, grounds_of
 from earthgen.simulate.event_rules import EventRules
+from earthgen.simulate.event_segments import check_become
 from earthgen.simulate.events import Plan, check_plan, check_room, kinds_of
 from earthgen.simulate.nuisance import Nuisance
 from earthgen.weights import BUNDLED
@@ -49,6 +50,8 @@ class ChangeConfig:
     """Days between two dates."""
     events: Plan = 4
     """Events from each date to the next: a number, or numbers by kind."""
+    become: tuple[str, ...] = ()
+    """Texts: what places of images without labels become, one each "transition"; a number of `events` is of those."""
     rules: EventRules = field(default_factory=EventRules)
     nuisance: Nuisance = field(default_factory=Nuisance)
     nuisance_first: bool = False
@@ -77,7 +80,7 @@ class ChangeConfig:
     """Written, not read: version and digests."""
 
     def __post_init__(self) -> None:
-        made: dict[str, Any] = {name: names(name, getattr(self, name)) for name in ("classes", "formats")}
+        made: dict[str, Any] = {name: names(name, getattr(self, name)) for name in ("classes", "become", "formats")}
         made |= {"size": size_of(self.size), "splits": splits_of(self.splits)}
         for name, cls in (("rules", EventRules), ("nuisance", Nuisance)):
             if not isinstance(getattr(self, name), cls):
@@ -104,9 +107,14 @@ class ChangeConfig:
             raise ArgumentError("labels", "must be absent where `source` is given", self.labels)
         if self.source is None and self.labels is None and not self.classes:
             raise ArgumentError("classes", "must name what is shown where there is no `source`", ())
-        if not self.labelled and isinstance(self.events, Mapping) and set(self.events) - {"add", "remove"}:
-            rule = 'must be a number, or of "add" and "remove", for images without masks'
-            raise ArgumentError("events", rule, dict(self.events))
+        if self.labelled and self.become:
+            raise ArgumentError("become", "must be absent where classes are known: `rules.transitions`", self.become)
+        if not self.labelled:
+            kinds = set(kinds_of(self.events))
+            if kinds - {"add", "remove", "transition", "any"} or kinds >= {"add", "transition"}:
+                rule = 'must be a number, or of "add" or "transition" and "remove", for images without masks'
+                raise ArgumentError("events", rule, self.events)
+            check_become(self.segment_plans, self.become)
         if not self.labelled and "second" in self.formats:
             raise ArgumentError("formats", "must leave out second where there are no classes", self.formats)
         for name in ("start", "created"):
@@ -130,6 +138,21 @@ class ChangeConfig:
     def plans(self) -> list[Plan]:
         """The events from each date to the next."""
         return [self.events] * (self.dates - 1)
+
+    @property
+    def segment_plans(self) -> list[Plan]:
+        """Those of images without labels, where what is to appear vanishes, in series that are read backwards."""
+        if not isinstance(self.events, Mapping):
+            return self.plans
+        counts = {"add": 0, "remove": 0, "transition": 0} | dict(self.events)
+        return [{"remove": counts["add"] + counts["remove"], "transition": counts["transition"]}] * (self.dates - 1)
+
+    @property
+    def backwards(self) -> float:
+        """Share of the series of images without labels that are read backwards."""
+        if not isinstance(self.events, Mapping):
+            return 0.0 if self.become else 0.5
+        return self.events.get("add", 0) / max(sum(self.events.values()), 1)
 
     @property
     def labelled(self) -> bool:

@@ -45,7 +45,7 @@ class First:
     mask_classes: tuple[str, ...] = ()
 
     def series(self, config: ChangeConfig, seed: int) -> Series:
-        """Change events on what is known: boxes, or the mask, or segments of the image, which vanish."""
+        """Change events on what is known: boxes, or the mask, or segments of the image."""
         plans, rules = config.plans, config.rules
         if self.boxes is not None:
             return simulate_boxes(
@@ -55,8 +55,10 @@ class First:
         if self.mask is not None:
             return simulate_maps(self.mask, self.mask_classes, seed, plans, rules)
         assert self.image is not None
-        counts = tuple(plan if isinstance(plan, int) else sum(plan.values()) for plan in plans)
-        return simulate_segments(self.image, seed, counts, smallest=rules.smallest, largest=rules.largest)
+        return simulate_segments(
+            self.image, seed, config.segment_plans,
+            become=config.become, smallest=rules.smallest, largest=rules.largest,
+        )  # fmt: skip
 
 
 def read_sources(config: ChangeConfig) -> LabelledSet:

@@ -34,6 +34,8 @@ Plan = Mapping[Kind, int] | int
 Mask = NDArray[np.bool_]
 
 MAX_DATES = 1_000
+OBJECT = "object"
+"""What the labels call a segment, of which nobody knows what it is."""
 
 _WORDS: dict[str, str] = {
     "add": "a new {label} appears {where}, on {ground}",
@@ -68,10 +70,11 @@ class Event:
         shape, target = self.before or self.after, self.after or self.before
         assert shape is not None and target is not None
         words = _WORDS[self.kind] if self.ground else _WORDS[self.kind].split(",")[0]
+        unknown = self.kind == "transition" and self.label == OBJECT
         return words.format(
             a="an" if self.label[0] in "aeiouAEIOU" else "a",
-            label=self.label,
-            became=self.became,
+            label="what is" if unknown else self.label,
+            became="something else" if self.became == OBJECT else self.became,
             ground=self.ground,
             where=_where(shape, height, width, "at"),
             target=_where(target, height, width, "to"),
@@ -115,6 +118,8 @@ class Series:
     boxes: tuple[tuple[Box, ...], ...] | None = None
     """One layout a date, where the objects are boxes."""
     dates: tuple[dt.date, ...] | None = None
+    described: bool = False
+    """Whether the classes are texts, each about all that a place shows, rather than labels of pixels."""
 
     def __post_init__(self) -> None:
         for name, want in (("events", len(self) - 1), ("missing", len(self) - 1), ("maps", len(self))):

@@ -132,6 +132,42 @@ def test_images_without_labels_lose_or_gain_what_stands_out(
         assert "SYNTHETIC" in Image.open(pair.first).info and "SYNTHETIC" not in Image.open(pair.second).info
 
 
+def test_places_of_images_without_labels_become_what_texts_say(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path
+) -> None:
+    out, text = tmp_path / "out", "an industrial area"
+    asked = ["--source", images, "-n", 2, "--become", text, "--events", "transition=2", "--prompt", "fields"]
+    result = run(*options(tiny_model, out, *asked, "-f", "change-geotiff", "-f", "change-captions", "--json"))
+    assert result.exit_code == 0, result.output
+    for pair in read_changes(out / "change-geotiff", "change-geotiff"):
+        changed, before, after = pair.bands()
+        assert pair.classes == (text,) and changed.any()
+        assert (before == 255).all() and ((after == 0) == (changed > 0)).all()
+    for pair in read_changes(out / "change-captions", "change-captions"):
+        assert pair.sentences is not None and all(s.endswith(f"becomes {text}") for s in pair.sentences)
+    told = Provenance.from_tags(Image.open(out / "source/s0-000000/t1.png").info)
+    assert told.conditions["become"] == [text] and told.conditions["text"] == "fields"
+    again = run("dataset", "change", "--config", out / "resolved.yaml", "-n", 3, "-o", out, "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout)["series_made"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (["--events", "transition=1"], "`become` must say"),
+        (["--become", "a lake", "--events", "add=1,transition=1"], "for images without masks"),
+        (["--become", "a lake", "--become", "a lake"], "distinct"),
+        (["--become", "a lake", "--class", "land", "--class", "building", "--masks", "masks"], "must be absent"),
+        (["--become", "a lake", "-f", "second"], "second"),
+    ],
+)
+def test_what_nothing_can_become_is_refused(
+    run: Run, tiny_model: Path, tmp_path: Path, images: Path, more: list[object], word: str
+) -> None:
+    result = run(*options(tiny_model, tmp_path / "out", "--source", images, *more))
+    assert result.exit_code == 2 and word in " ".join(result.stderr.split()), result.stderr
+
+
 def test_series_from_nothing(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     classes = [w for name in ("land", "vegetation", "building") for w in ("--class", name)]

@@ -126,6 +126,37 @@ def test_segments_vanish_into_what_surrounds_them(change: ChangePipeline) -> Non
     assert not (out.images[0] != out.images[1]).any(-1)[~near(series.changed(), 4)].any()
 
 
+def test_places_become_what_the_text_of_their_event_says(
+    change: ChangePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from earthgen.pipelines.earth import EarthPipeline
+
+    asked: list[tuple[Conditions, bool]] = []
+    real = EarthPipeline.__call__
+
+    def spy(self, *a, **k):  # type: ignore[no-untyped-def]
+        asked.append((k["conditions"], "image" in k))
+        return real(self, *a, **k)
+
+    monkeypatch.setattr(EarthPipeline, "__call__", spy)
+    image = np.full((96, 96, 3), 120, np.uint8)
+    image[40:60, 40:60] = 255  # stands out, so it may go
+    texts = ("an industrial area", "a lake")
+    series = simulate_segments(image, 4, ({"transition": 4, "remove": 1},), become=texts)
+    assert {event.became for event in series.events[0]} == {*texts, None}
+    out = run(change, series, image=image, conditions=Conditions(text="a town", gsd=10))
+    # What goes is drawn over what its surroundings say, under the text of the whole; the rest is drawn from nothing.
+    assert {(c.text, healed) for c, healed in asked} == {(texts[0], False), (texts[1], False), ("a town", True)}
+    assert all(c.mask is None and c.gsd == 10 for c, _ in asked)
+    assert series.maps is not None
+    for index, text in enumerate(texts):
+        hidden = sum(int((~c.known_mask).sum()) for c, _ in asked if c.text == text and c.known_mask is not None)
+        assert hidden == near(series.maps[1] == index, 4).sum()  # in its place alone
+    differs = (out.images[0] != out.images[1]).any(-1)
+    assert not differs[~near(series.changed(), 4)].any() and differs[series.changed()].mean() > 0.9
+    assert (out.made[1] == near(series.changed(), 4)).all()
+
+
 def test_rectangles_without_change_are_made_anew_and_recorded(change: ChangePipeline) -> None:
     series = simulate_maps(town(), CLASSES, 3, [{"add": 1}], RULES)
     out = run(change, series, image=photo(), nuisance=Nuisance(rectangles=2))
@@ -204,7 +235,9 @@ def test_wrong_arguments_are_refused(change: ChangePipeline, options: dict[str, 
 
 def test_a_series_without_classes_needs_an_image(change: ChangePipeline) -> None:
     series = Series((np.zeros((64, 64), np.uint16),) * 2)
-    with pytest.raises(ArgumentError, match="image"):
-        run(change, series)
+    told = simulate_segments(photo(), 0, (1,), become=("a lake",))
+    for one in (series, told):
+        with pytest.raises(ArgumentError, match="image"):
+            run(change, one)
     with pytest.raises(ArgumentError, match="series"):
         run(change, town())  # type: ignore[arg-type]
