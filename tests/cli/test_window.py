@@ -221,7 +221,7 @@ def test_a_series_with_change(command, tmp_path: Path) -> None:
     asked = ("--layout", layout, "--events", events, "--dates", "2019-06-01,2020-06-01", "--size", 40, "-o", out)
     result = command("window", *PLACE, *asked, "--labels", "levir-cd")
     assert result.exit_code == 0, result.output
-    assert "2 dates, 1 events" in result.stdout
+    assert "2 dates, 1 event " in result.stdout
     assert len(list((out / "images").glob("*.tif"))) == 2
     label = np.asarray(Image.open(next((out / "levir-cd" / "label").iterdir())))
     assert (label > 0).sum() == 18 * 12
