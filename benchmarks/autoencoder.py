@@ -4,8 +4,8 @@
 
 Cells are the 4 × 4 px that a latent stands for: the mean absolute gradient across their borders ÷ that elsewhere, on
 crops as they come; of generated images it is `earthgen evaluate --what eurosat/cells`. Times are of one image on this
-machine's CPU, in float32 and bfloat16, channels last for both networks. Stable Diffusion's `AutoencoderKL` has its true
-size and random weights: speed does not depend on them.
+machine's CPU, in float32 and, where it computes with it, bfloat16, channels last for both networks. Stable Diffusion's
+`AutoencoderKL` has its true size and random weights: speed does not depend on them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from earthgen.metrics.figures import group_error
 from earthgen.metrics.network import Images
 from earthgen.metrics.seams import border_score, gradients
 from earthgen.models import EarthAutoencoder
+from earthgen.precision import native_dtype
 
 PSNR_AIMS = {"eurosat": "≥ 34", "bluemarble": "≥ 34", "ucmerced": "≥ 27"}
 DECODE_AIM = "≤ 60"
@@ -103,7 +104,7 @@ def timing(ours: EarthAutoencoder, args: argparse.Namespace) -> list[Figure]:
     theirs, made = stable_diffusion_size().to(memory_format=torch.channels_last), []
     print(f"| milliseconds, {torch.get_num_threads()} threads | EarthAutoencoder | AutoencoderKL | ratio |")
     print("|---|---|---|---|")
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dict.fromkeys((torch.float32, native_dtype())):
         compared = times(theirs, dtype, args.sides)
         for key, value in times(ours, dtype, args.sides).items():
             name = f"{key}, {str(dtype).removeprefix('torch.')}"

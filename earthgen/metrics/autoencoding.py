@@ -80,11 +80,11 @@ def reconstruction_report(
 
 
 @torch.inference_mode()
-def milliseconds(function: Transform, x: Tensor, repeats: int = 7) -> float:
-    """Median time of a call after one to warm up, in milliseconds."""
+def milliseconds(function: Transform, x: Tensor, repeats: int = 7, seconds: float = 10.0) -> float:
+    """Median time of a call after one to warm up, in milliseconds; fewer `repeats` once they took these `seconds`."""
     function(x)
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < seconds:
         start = time.perf_counter()
         function(x)
         times.append(time.perf_counter() - start)
