@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Help and errors without colours and without line breaks that depend on the terminal."""
     for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "160", "TERMINAL_WIDTH": "160"}.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread, so that sums come out the same to the last bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

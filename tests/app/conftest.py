@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 from conftest import tiny_pipeline  # the same components as the pipelines' tests
@@ -26,11 +25,8 @@ PATIENCE = 60_000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """Of all tests here."""
 
 
 @pytest.fixture(scope="session")

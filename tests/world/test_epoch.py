@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
@@ -25,6 +23,8 @@ from earthgen.world import Window, World
 from earthgen.world.labels import series_of
 from earthgen.world.projection import pixel_to_position, world_size
 from earthgen.world.pyramid import Tile
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = world_size(LEVEL)
 DAYS = [dt.date(2019, 1, 1), dt.date(2020, 1, 15), dt.date(2020, 2, 15), dt.date(2022, 1, 1)]
@@ -69,14 +69,6 @@ WINDOW = Window(LEVEL, 930, SIZE - 130, 160, 210)
 @pytest.fixture(scope="module")
 def pipe() -> Any:
     return tiny_pipeline()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -26,6 +24,8 @@ from earthgen.labels.change import read_changes
 from earthgen.world import World
 from earthgen.world.export import export_series, export_windows, tiles_of
 from earthgen.world.labels import labels_of, series_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLACE = (30.0, 20.0, 30_000.0, 96, "EPSG:3857")
 """Of level 2, which needs no network."""
@@ -49,14 +49,6 @@ EVENTS = {
         feature("c", "ship", 18, 26, event="add", date="2021-01-01"),
     ],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +29,8 @@ from earthgen.world.known import REACH, KnownImagery, Raster
 from earthgen.world.projection import WEB_MERCATOR, transform, world_size
 from earthgen.world.pyramid import Tile
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FIRST, LAST = 2, 18
 PLACE = Window(LEVEL, 930, -30, 70, 90)
 """Where most rasters of these tests lie: across the antimeridian, and not on the grid of anything."""
@@ -39,14 +39,6 @@ PLACE = Window(LEVEL, 930, -30, 70, 90)
 @pytest.fixture(scope="module")
 def pipe() -> Any:
     return tiny_pipeline()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def content(height: int, width: int, seed: int = 0) -> Image:

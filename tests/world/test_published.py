@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,8 @@ from earthgen.world.pyramid import Tile
 from earthgen.world.rules import InfiniteDiffusion
 from earthgen.world.store import LatentStore
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BASE, LEVEL = 8, 10
 """Of the coarse map, and the first that is made: 153 m a pixel at the equator, which a network can be told."""
 MIDDLE = 2 ** (LEVEL - 1)
@@ -73,14 +74,6 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One that is told levels, as Text2Earth's."""
     return tiny_published(tmp_path_factory.mktemp("tokenizer"), class_embed_type="timestep")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def opened(pipe: Any, folder: Path, **options: Any) -> World:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -29,6 +27,8 @@ from earthgen.world.base import Image, averaged, surrounding
 from earthgen.world.levelling import unrounded
 from earthgen.world.projection import position_to_pixel, world_size
 from earthgen.world.pyramid import Tile
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LEVEL = 4
 """The first that is made."""
@@ -54,14 +54,6 @@ class Painted:
 @pytest.fixture(scope="module")
 def pipe() -> Any:
     return tiny_pipeline()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def opened(pipe: Any, folder: Path, **options: Any) -> World:
