@@ -2,9 +2,9 @@
 
     python -m earthgen.training.distillation --latents latents --autoencoder runs/autoencoder/autoencoder \\
         --teacher runs/mini/unet --output_dir runs/few --max_train_steps 1000
-    python -m earthgen.training.distillation ... --refiner --few_steps 1 2      # for the stages of a cascade alone
+    python -m earthgen.training.distillation ... --refined all --few_steps 1 2   # for the stages of a cascade alone
 
-The teacher samples from noise under conditions of the cache, guided as it ships. The student is told a noise level t
+The teacher samples from noise under conditions of the cache, as it ships. The student is told a noise level t
 and a later one u, and learns the mean velocity between them, (x_u - x_t) / (u - t): a step along the path's chord ends
 where the path does, however long it is (a flow map, Boffi et al. 2024, arXiv:2406.07507; steps have the lengths of
 powers of two, as in Frans et al. 2024, arXiv:2410.12557). It starts from the teacher's weights.
@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance, check_number
@@ -29,7 +29,7 @@ from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, 
 from earthgen.training.denoiser import LatentBatches, hidden_weights, previewer
 
 TEACHER_STEPS = 8
-"""Of second order, between even noise levels before the shift."""
+"""By the scheduler that ships."""
 FEW_STEPS = (1, 2, 4, 8)
 """In which a student can take the whole path."""
 SHIFT = 1.5
@@ -46,32 +46,32 @@ LED = 0.1
 _COARSE = CONDITION_NAMES.index("coarse")
 
 
-def noise_levels(steps: int = TEACHER_STEPS) -> list[float]:
-    """From 1 to 0, as the scheduler that ships has them."""
-    even = np.linspace(1, 0, steps + 1)
-    return [float(s) for s in SHIFT * even / (1 + (SHIFT - 1) * even)]
+def scheduler_that_ships(steps: int = TEACHER_STEPS) -> DPMSolverMultistepScheduler:
+    """Of second order, between even noise levels before the shift."""
+    scheduler = DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=SHIFT, solver_order=2
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler
 
 
 @torch.inference_mode()
 def path(
-    teacher: EarthUNet, noise: Tensor, given: Conditioning, guidance: Guidance, levels: Sequence[float], led: bool
+    teacher: EarthUNet, noise: Tensor, given: Conditioning, guidance: Guidance, led: bool, steps: int = TEACHER_STEPS
 ) -> Tensor:
-    """What the teacher makes of noise (batch, channels, h, w) at each level: (levels, batch, channels, h, w).
+    """What the teacher makes of noise (batch, channels, h, w) before each step and after the last: (steps + 1, batch,
+    channels, h, w).
 
-    Adams and Bashforth's steps of second order. `led`: colours go straight to those of the coarser image, as in the
-    cascade.
+    `led`: colours go straight to those of the coarser image, as in the cascade.
     """
-    chain = guidance_chain(given, guidance)
-    x, points, before = noise, [noise], None
-    for sigma, after in pairwise(levels):
-        x_ = x.contiguous(memory_format=torch.channels_last)
+    chain, scheduler = guidance_chain(given, guidance), scheduler_that_ships(steps)
+    x, points = noise, [noise]
+    for t, level in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
+        x_, sigma = x.contiguous(memory_format=torch.channels_last), float(level)
         v = guided([(w, teacher(x_, 1000 * sigma, one).sample.float()) for w, one in chain], x, sigma)
         if led:
             v[:, :3] = (x[:, :3] - given.coarse[:, :3].float()) / sigma
-        step = after - sigma
-        slope = v if before is None else v + step / (2 * (sigma - before[0])) * (v - before[1])
-        before = sigma, v
-        x = x + step * slope
+        x = scheduler.step(v, t, x, return_dict=False)[0]
         points.append(x)
     return torch.stack(points)
 
@@ -85,12 +85,12 @@ class Chords:
         teacher: EarthUNet,
         guidance: Guidance,
         few_steps: Sequence[int] = FEW_STEPS,
-        refiner: bool = False,
+        refined: str = "some",
     ) -> None:
         self.latents, self.teacher, self.guidance = latents, teacher.eval().requires_grad_(False), guidance
-        self.levels = noise_levels()
+        self.levels = [float(level) for level in scheduler_that_ships().sigmas]
         self.lengths = np.array([TEACHER_STEPS // n for n in few_steps])
-        self.refiner = refiner
+        self.share = {"some": REFINED, "none": dict.fromkeys(REFINED, 0.0), "all": dict.fromkeys(REFINED, 1.0)}[refined]
         self._last: tuple[Step, Tensor, Batch] | None = None
 
     def paths(self, step: Step) -> tuple[Tensor, Batch]:
@@ -98,14 +98,14 @@ class Chords:
         batch = self.latents(step)
         given: Conditioning = batch["conditioning"]
         generator = step.torch(2)
-        refined = self.refiner or bool(torch.rand((), generator=generator) < REFINED[batch["size"]])
+        refined = bool(torch.rand((), generator=generator) < self.share[batch["size"]])
         present = given.present.clone()
         present[:, _COARSE] = refined
         given = replace(given, present=present, degradation=given.degradation.clamp(min=LEAST_TOLD))
         guidance = self.guidance.of_refinement() if refined else self.guidance
         noise = torch.randn(batch["z"].shape, generator=generator)
         device = self.teacher.device
-        points = path(self.teacher, noise.to(device), given.to(device), guidance, self.levels, refined)
+        points = path(self.teacher, noise.to(device), given.to(device), guidance, refined)
         return points, batch | {"conditioning": given, "refined": refined}
 
     def __call__(self, step: Step) -> Batch:
@@ -160,7 +160,12 @@ def parser() -> argparse.ArgumentParser:
         "--train_batch_latents", type=int, default=128 * 256, help="latents a batch: 128 images of 64 px, 8 of 256"
     )
     p.add_argument("--few_steps", type=int, nargs="+", choices=FEW_STEPS, default=list(FEW_STEPS))
-    p.add_argument("--refiner", action="store_true", help="only for images made from coarser ones")
+    p.add_argument(
+        "--refined",
+        choices=("some", "none", "all"),
+        default="some",
+        help="which images are made from coarser ones: all for a refiner, none for images from noise alone",
+    )
     add_common_arguments(p)
     p.set_defaults(optimizer="muon")
     return p
@@ -176,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     teacher = network_of(EarthUNet, "teacher", args.teacher)
     student = student_of(teacher, args.guidance)
     teacher.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
-    chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refiner)
+    chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refined)
     recipe = Recipe(
         name="distillation",
         model=student,

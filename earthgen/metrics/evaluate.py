@@ -9,6 +9,7 @@ other places that neither the generator nor the judges were trained on.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -105,7 +106,10 @@ def evaluate(
                 generate, judge, c.gsd_steps, c.gsd_each, c.gsd_side, c.batch_size, progress
             )
         else:
-            record[part] = sets[part.split("/")[0]].measure(part.split("/")[1])
+            kept = file.with_suffix("") if file else None  # of parts that are long
+            if kept and redo:
+                shutil.rmtree(kept, ignore_errors=True)
+            record[part] = sets[part.split("/")[0]].measure(part.split("/")[1], kept)
         if file:
             write_text(file, json.dumps(record[part], indent=1) + "\n")
     if folder:
@@ -134,7 +138,7 @@ class _Set:
     cache: Path | str | None
     progress: bool
 
-    def measure(self, part: str) -> dict[str, Any]:
+    def measure(self, part: str, kept: Path | None) -> dict[str, Any]:
         if part == "accuracy":
             return parts.accuracy(self.generated, self.partners, self.judge)
         if part == "distances":
@@ -148,7 +152,9 @@ class _Set:
         training = replace(self.judge_config, fit=replace(self.judge_config.fit, steps=self.config.score_steps))
         if part == "score":
             return parts.score(self.generated, self.partners, self.held_out, training, self.progress)
-        return parts.augmented(self.generated, self.train, self.held_out, training, progress=self.progress)
+        return parts.augmented(
+            self.generated, self.train, self.held_out, training, progress=self.progress, folder=kept
+        )
 
     @cached_property
     def train(self) -> LabelledImages:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from earthgen.metrics.network import Images
 from earthgen.metrics.real import LabelledImages, shrink
 from earthgen.metrics.seams import border_score, gradients
 from earthgen.metrics.spectrum import octave_ratio
+from earthgen.output.atomic import write_text
 
 Record = dict[str, Any]
 
@@ -89,19 +92,30 @@ def augmented(
     share: float = 0.1,
     seeds: Sequence[int] = (0, 1, 2),
     progress: bool = False,
+    folder: Path | None = None,
 ) -> Record:
     """What generated images add to a share of the real ones, over several draws of that share.
 
-    Both classifiers take as many steps, and see real images no less often than generated ones.
+    Both classifiers take as many steps, and see real images no less often than generated ones. Each draw's result is
+    kept in `folder`, and not measured again.
     """
-    alone, together = [], []
+    results = []
     for seed in seeds:
         few = train.draw([max(2, round(share * n)) for n in train.class_counts()], seed)
+        file = folder / f"{seed}.json" if folder else None
+        if file and file.exists():
+            results.append(json.loads(file.read_text()))
+            continue
         times = max(1, round(len(generated) / len(few)))
-        both = _joined([few] * times + [generated])
         title = f"training on {share:.0%} real, seed {seed}"
-        alone.append(_learned(few, held_out, config, seed, title, progress))
-        together.append(_learned(both, held_out, config, seed, f"{title}, and generated", progress))
+        result = [
+            _learned(images, held_out, config, seed, title + more, progress)
+            for images, more in ((few, ""), (_joined([few] * times + [generated]), ", and generated"))
+        ]
+        if file:
+            write_text(file, json.dumps(result) + "\n")
+        results.append(result)
+    alone, together = map(list, zip(*results, strict=True))
     return {
         "real_images": len(few),
         "generated_images": len(generated),

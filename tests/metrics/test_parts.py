@@ -69,8 +69,13 @@ def test_score_is_one_for_real_images_and_low_for_wrong_ones(train, held_out, la
     assert parts.score(_swapped(labelled(20, 7)), train, held_out, JUDGE)["ratio"] < 0.6
 
 
-def test_augmented_compares_the_same_real_images_with_and_without(train, held_out, labelled):
-    record = parts.augmented(labelled(10, 7), train, held_out, JUDGE, seeds=(0, 1))
+def test_augmented_compares_the_same_real_images_with_and_without(train, held_out, labelled, tmp_path, monkeypatch):
+    kept = tmp_path / "augmented"
+    first = parts.augmented(labelled(10, 7), train, held_out, JUDGE, seeds=(0,), folder=kept)
+    record = parts.augmented(labelled(10, 7), train, held_out, JUDGE, seeds=(0, 1), folder=kept)
+    assert record["real_alone"][:1] == first["real_alone"]
+    monkeypatch.setattr(parts, "_learned", None)  # nothing is learned twice
+    assert parts.augmented(labelled(10, 7), train, held_out, JUDGE, seeds=(0, 1), folder=kept) == record
     assert record["real_images"] == 6
     assert len(record["real_alone"]) == len(record["real_and_generated"]) == 2
     gain = np.mean(record["real_and_generated"]) - np.mean(record["real_alone"])

@@ -18,7 +18,7 @@ from earthgen.steps import FEW, FEW_AT_MOST, MANY, denoiser_of, order_of, steps_
 from earthgen.training import denoiser, distillation
 from earthgen.training.common import Step
 from earthgen.training.denoiser import LatentBatches
-from earthgen.training.distillation import Chords, chord_loss, noise_levels, path, student_of
+from earthgen.training.distillation import Chords, chord_loss, path, scheduler_that_ships, student_of
 from earthgen.weights import BUNDLED, resolve
 
 
@@ -32,10 +32,12 @@ def teacher() -> EarthUNet:
     return unet.eval()
 
 
-def test_noise_levels_are_those_of_the_scheduler_that_ships() -> None:
+def test_paths_are_those_of_the_scheduler_that_ships() -> None:
     scheduler = DPMSolverMultistepScheduler.from_pretrained(resolve(BUNDLED) / "scheduler")
-    scheduler.set_timesteps(distillation.TEACHER_STEPS)
-    np.testing.assert_allclose(noise_levels(), scheduler.sigmas, atol=1e-3)  # that of diffusers begins at 0.999
+    ours = scheduler_that_ships().config
+    assert {name: value for name, value in scheduler.config.items() if name[0] != "_"} == {
+        name: value for name, value in ours.items() if name[0] != "_"
+    }
 
 
 def test_a_student_starts_as_its_teacher_wherever_a_step_ends(teacher: EarthUNet) -> None:
@@ -65,14 +67,14 @@ def test_a_path_solves_a_flow_of_known_solution() -> None:
         return SimpleNamespace(sample=x * (t - (1 - t) * s**2) / ((1 - t) ** 2 * s**2 + t**2))
 
     noise = torch.randn(2, 4, 8, 8)
-    points = path(velocity, noise, Conditioning.none(2, 4), Guidance(), noise_levels(32), led=False)  # type: ignore[arg-type]
+    points = path(velocity, noise, Conditioning.none(2, 4), Guidance(), led=False, steps=32)  # type: ignore[arg-type]
     assert torch.equal(points[0], noise)
     assert torch.allclose(points[-1], s * noise, rtol=0.02, atol=0.005)
 
 
 def test_a_led_path_ends_at_the_coarser_image_in_colour(teacher: EarthUNet) -> None:
     given = replace(Conditioning.none(2, 4), coarse=torch.randn(2, 4, 8, 8))
-    points = path(teacher, torch.randn(2, 4, 8, 8), given, Guidance(), noise_levels(), led=True)
+    points = path(teacher, torch.randn(2, 4, 8, 8), given, Guidance(), led=True)
     assert torch.allclose(points[-1][:, :3], given.coarse[:, :3], atol=1e-5)
 
 
@@ -97,7 +99,7 @@ def test_targets_lead_from_point_to_point(chords: Chords) -> None:
 def test_a_refiner_learns_from_coarser_images_alone_and_the_steps_it_is_for(
     latent_cache: Path, teacher: EarthUNet
 ) -> None:
-    chords = Chords(LatentBatches(latent_cache, 6 * 256), teacher, Guidance.uniform(3.0), (1, 2), refiner=True)
+    chords = Chords(LatentBatches(latent_cache, 6 * 256), teacher, Guidance.uniform(3.0), (1, 2), refined="all")
     levels, lengths = torch.tensor(chords.levels), set()
     for index in range(3):
         batch = chords(Step(0, index * distillation.REUSED))
