@@ -46,8 +46,9 @@ $(VENV)/.app: $(INPUTS) | $(VENV)/bin/python
 app: $(VENV)/.app
 	$(VENV)/bin/earthgen app $(ARGS)
 
+# A process a core, each on one thread: the tests' networks are too small for several.
 test: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 	$(PIP) -e '.[bench,train,verify]'

@@ -47,7 +47,7 @@ from earthgen.output.provenance import Provenance
 from earthgen.simulate.event_boxes import simulate_boxes
 from earthgen.simulate.event_maps import check_request, draw_map, simulate_maps
 from earthgen.simulate.event_rules import OBJECTS, TRANSITIONS, EventRules
-from earthgen.simulate.event_segments import simulate_segments
+from earthgen.simulate.event_segments import check_become, simulate_segments
 from earthgen.simulate.events import Kind, Series
 from earthgen.simulate.nuisance import Nuisance
 
@@ -66,7 +66,8 @@ class ChangeRequest(WorkRequest):
     """Two images of one place and what changed between them: of an image, or of a new one. One such pair or several.
 
     Events happen to what the shapes name. Without shapes, a new image shows a map that is drawn from the seed, and of a
-    given one segments vanish (`remove`) or appear (`add`), one or the other.
+    given one segments vanish (`remove`) or appear (`add`), one or the other, or places become what a text says
+    (`transition`), beside segments that vanish.
     """
 
     image: Upload = None
@@ -79,6 +80,10 @@ class ChangeRequest(WorkRequest):
     transitions: Annotated[
         tuple[tuple[Class, Class], ...],
         Field(max_length=32, description="Classes with what each becomes, in place of the usual ones."),
+    ] = ()
+    become: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+        Field(max_length=32, description="Of an image without shapes: what places become, in words."),
     ] = ()
     nuisance: Annotated[Nuisance, Field(description="What differs and is no change.")] = Nuisance()
     margin: Annotated[int, Field(ge=0, le=100, description="Pixels around a change that may differ too.")] = 12
@@ -182,6 +187,8 @@ class _Plan:
             classes = tuple(
                 dict.fromkeys((*classes, *(n for n in BECOMING if n in named), *sum(asked.transitions, ())))
             )
+        if asked.become and (self.boxes or classes):
+            raise ArgumentError("become", "must be absent unless an image is given and nothing drawn", asked.become)
         if self.boxes:
             if "transition" in kinds and not turns:
                 raise ArgumentError("transitions", "must say what the classes of boxes become", ())
@@ -192,6 +199,8 @@ class _Plan:
             check_request(self.size, classes, [asked.events], rules)
             if self.ground is None and all(name in rules.objects for name in classes):
                 raise ArgumentError("classes", "must hold one that is no object, for the ground", classes)
+        elif asked.become:
+            check_become([asked.events], asked.become)
         elif len(kinds) > 1 or kinds[0] not in ("add", "remove", "any"):
             rule = "must be `add` or `remove` alone of an image on which nothing is drawn: draw what is there for more"
             raise ArgumentError("events", rule, kinds)
@@ -217,6 +226,8 @@ class _Plan:
             ground = draw_map(*self.size, self.classes, seed, self.rules) if ground is None else ground
             return simulate_maps(ground, self.classes, seed, plans, self.rules), False
         assert self.image is not None
+        if self.asked.become:
+            return simulate_segments(self.image, seed, plans, become=self.asked.become), False
         counts = self.asked.counts  # segments vanish; read backwards they appear
         made = simulate_segments(self.image, seed, (sum(counts.values()),))
         return made, bool(counts.get("add") or (counts.get("any") and seed % 2))
@@ -340,10 +351,11 @@ def _write_labels(series: Series, job: Job) -> None:
     """What changed and what is where, as pictures, and in words."""
     changed = series.changed()
     write_bytes(job.folder / "change.png", encoded(changed.astype(np.uint8) * np.uint8(255), {}, ".png"))
-    palette = np.array([_colour(name, n) for n, name in enumerate(series.classes)] or [(0, 0, 0)], np.uint8)
+    palette = np.zeros((UNKNOWN + 1, 3), np.uint8)  # black where no class is known
+    palette[: len(series.classes)] = [_colour(name, n) for n, name in enumerate(series.classes)] or 0
     for name, labels in zip(("before", "after"), series.maps or (), strict=False):
         write_bytes(job.folder / f"classes-{name}.png", encoded(palette[labels], {}, ".png"))
-    shown = np.unique(np.stack(series.maps)) if series.maps else ()
+    shown = np.setdiff1d(np.stack(series.maps), UNKNOWN) if series.maps else ()
     job.about |= {
         "sentences": series.sentences(),
         "changed": round(float(changed.mean()), 4),

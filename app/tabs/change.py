@@ -29,6 +29,7 @@ _NUISANCES = {
     "jpeg": "Compression",
     "rectangles": "Patches made anew",
 }
+_BECOME = ("an industrial area", "a residential area", "a lake", "a forest", "bare soil")
 _HIGHEST = {"misregistration": 10.0, "rectangles": 20.0}
 assert set(_NUISANCES) == {field.name for field in dataclasses.fields(Nuisance)}
 
@@ -47,9 +48,13 @@ def change(engine: Engine, started: gr.Textbox) -> None:
         )
         run = gr.Button("Run", variant="primary", scale=0, min_width=110)
     used = gr.Markdown(
-        "Draw what is there, with classes, on an image or on nothing. Without drawing, the seed decides. "
-        "Several pairs make a data set, in one download."
+        "Draw what is there, with classes, on an image or on nothing. Without drawing, the seed decides, or you say "
+        "what places of your image become. Several pairs make a data set, in one download."
     )
+    become = gr.Dropdown(
+        list(_BECOME), value=[], multiselect=True, allow_custom_value=True, max_choices=32,
+        label="What places of an image become on which nothing is drawn; your own words, too",
+    )  # fmt: skip
     canvas, now = forms.canvas("change", kind="eg-image", value=forms.size_of(256, 256))
     with gr.Accordion("Advanced", open=False):
         seed, randomise = forms.seed_fields(0, fresh=True)
@@ -97,7 +102,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
         request: gr.Request, given: Any, ticked: list[Any], number: float | None, many: float | None,
         chosen: float, fresh: bool, wide: float, high: float, denoising: float, around: float, text: str,
         metres: float | None, under: str | None, named: list[str], before: str, after: str, table: str,
-        into: list[Any], *strengths: float,
+        texts: list[str], into: list[Any], *strengths: float,
     ) -> tuple[str, float, str]:  # fmt: skip
         """Start making a pair; the job's id."""
         with forms.Told():
@@ -109,6 +114,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
                 classes=tuple(named or ()),
                 events=_events(ticked, forms.whole("events", number)),
                 transitions=_transitions(table),
+                become=tuple(texts or ()),
                 nuisance=_nuisance(strengths),
                 margin=forms.whole("margin", around),
                 prompt=text or None,
@@ -126,7 +132,7 @@ def change(engine: Engine, started: gr.Textbox) -> None:
 
     asked = [
         now, kinds, count, pairs, seed, randomise, width, height, steps, margin, prompt, gsd, ground, classes, first,
-        second, turns, formats, *nuisances,
+        second, turns, become, formats, *nuisances,
     ]  # fmt: skip
     running = [run.click, prompt.submit, count.submit, pairs.submit]
     gr.on(running, make, asked, [started, seed, used], **forms.taking("change", len(asked)))

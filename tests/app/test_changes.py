@@ -132,6 +132,14 @@ def test_segments_appear_when_read_backwards(client: Any, finish: Any) -> None:
     assert record["about"]["sentences"][0].startswith("a new object appears")
 
 
+def test_places_of_an_image_become_what_a_text_says(client: Any, finish: Any, tmp_path: Path) -> None:
+    asked = {"image": uploaded(client, tiff(blocks())), "become": ["a lake"], "events": 1, "steps": 2, "margin": 2}
+    record, files = made(client, finish, asked | {"seed": 1})
+    assert (picture(files["before.png"]) == blocks()).all()
+    assert record["about"]["sentences"][0].endswith("becomes a lake")
+    assert (picture(files["after.png"]) != blocks()).any(-1)[picture(files["change.png"])[..., 0] > 0].mean() > 0.5
+
+
 @pytest.mark.parametrize(
     ("asked", "kind"),
     [
@@ -181,6 +189,8 @@ def test_events_of_every_kind(client: Any, finish: Any, asked: dict[str, Any], k
         {"shapes": [HOUSE], "events": {"transition": 1}},
         {"shapes": [{"kind": "brush", "redo": True, "points": [[1, 1]]}]},
         {"margin": 101},
+        {"become": ["a lake"]},
+        {"become": [""]},
         {"unknown": 1},
     ],
 )
@@ -191,7 +201,16 @@ def test_what_makes_no_sense_is_refused_at_once(client: Any, wrong: dict[str, An
 
 def test_what_an_image_cannot_show_is_refused(client: Any) -> None:
     name = uploaded(client, tiff(blocks()))
-    for wrong in ({"events": {"move": 1}}, {"events": {"add": 1, "remove": 1}}, {"formats": ["second"]}):
+    lake = {"become": ["a lake"]}
+    for wrong in (
+        {"events": {"move": 1}},
+        {"events": {"add": 1, "remove": 1}},
+        {"events": {"transition": 1}},
+        {"formats": ["second"]},
+        lake | {"events": {"add": 1}},
+        lake | {"become": ["a lake", "a lake"]},
+        lake | {"shapes": [HOUSE]},
+    ):
         answer = client.post("/jobs/change", json={"image": name, "events": 1} | wrong)
         assert answer.status_code == 422, answer.text
     deep = uploaded(client, tiff(blocks().astype(np.uint16)))
