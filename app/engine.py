@@ -24,7 +24,7 @@ from earthgen.app.worker import BusyError, CancelledError, Worker
 from earthgen.app.worlds import Regions, View, Worlds
 from earthgen.conditions import Guidance
 from earthgen.output.atomic import check_writable
-from earthgen.steps import Steps, steps_of_folder, usual_steps
+from earthgen.steps import Steps, denoisers, steps_of_folder, usual_steps
 from earthgen.world.cache import TileCache
 
 if TYPE_CHECKING:  # what needs torch is loaded behind the page, not before it
@@ -144,9 +144,8 @@ def _interruptible(worker: Worker, loading: Future[Model]) -> None:
         worker.check()
 
     pipe = loading.result().pipe
-    for network in (pipe.unet, pipe.refiner, pipe.vae.encoder, pipe.vae.decoder):
-        if network is not None:
-            network.register_forward_pre_hook(look)
+    for network in (*denoisers(pipe).values(), pipe.vae.encoder, pipe.vae.decoder):
+        network.register_forward_pre_hook(look)
 
 
 def _given(pipe: Any) -> Model:

@@ -30,16 +30,25 @@ first order and have 88 % of their detail; 7 of first order are 2.2 and have 80 
 and 0.5 and have 94 and 100 %."""
 FEW = Steps(first=4, refining=2, world=1)
 """Of a mean velocity until the step's end (`EarthUNet.few_step`)."""
-FEW_AT_MOST = 3
-"""Steps up to which a refiner that was taught to take few takes the place of a network of many."""
+DENOISERS = ("unet", "refiner", "few_step_unet")
+"""Components of a pipeline; all but the first may be absent."""
+FEW_AT_MOST = {"refiner": 3, "few_step_unet": 4}
+"""Steps up to which a network that was taught to take few takes the place of one of many."""
 
 
 def denoiser_of(pipe: Any, refined: bool, steps: int) -> Any:
     """The network of a pipeline that makes images in these steps, from coarser ones (`refined`) or from noise alone."""
-    refiner = getattr(pipe, "refiner", None)
-    if not refined or refiner is None or (steps > FEW_AT_MOST and refiner.few_step and not pipe.unet.few_step):
+    name = "refiner" if refined else "few_step_unet"
+    other = getattr(pipe, name, None)
+    if other is None or (steps > FEW_AT_MOST[name] and other.few_step and not pipe.unet.few_step):
         return pipe.unet
-    return refiner
+    return other
+
+
+def denoisers(pipe: Any) -> dict[str, Any]:
+    """Those that a pipeline has, by name."""
+    found = {name: getattr(pipe, name, None) for name in DENOISERS}
+    return {name: network for name, network in found.items() if network is not None}
 
 
 FEW_NOISE = 0.975

@@ -28,7 +28,7 @@ from earthgen.models.inputs import conditioning_of, image_latents, padded_size, 
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of, negatives_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.pipelines.refinement import Lead, lead_to, stages_of, with_coarse
-from earthgen.steps import denoiser_of, noise_of, scheduler_of, usual_steps
+from earthgen.steps import denoiser_of, denoisers, noise_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 
@@ -41,13 +41,13 @@ class EarthPipelineOutput(BaseOutput):  # type: ignore[misc]
 class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Generates images of the Earth, with every condition optional and each with its own guidance weight.
 
-    Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in few steps),
-    `vae` (`EarthAutoencoder`), `text_encoder` and `tokenizer` (MiniLM), `scheduler`
-    (any of diffusers' flow-matching schedulers).
+    Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in few steps)
+    and a `few_step_unet` (another, that makes them from noise in four steps or fewer), `vae` (`EarthAutoencoder`),
+    `text_encoder` and `tokenizer` (MiniLM), `scheduler` (any of diffusers' flow-matching schedulers).
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->refiner->vae"
-    _optional_components: ClassVar = ["refiner"]
+    model_cpu_offload_seq = "text_encoder->unet->refiner->few_step_unet->vae"
+    _optional_components: ClassVar = ["refiner", "few_step_unet"]
     _callback_tensor_inputs: ClassVar = ["latents"]
     _lead: Lead | None = None
     """Where the colours of the latents come out, if that is known."""
@@ -61,18 +61,19 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         tokenizer: Any,
         scheduler: Any,
         refiner: EarthUNet | None = None,
+        few_step_unet: EarthUNet | None = None,
     ) -> None:
         super().__init__()
-        if refiner is not None:
-            wanted, got = ((one.grid, one.config.latent_channels) for one in (unet, refiner))
-            if got != wanted:
-                raise ArgumentError("refiner", f"must have the grid and latent channels of `unet`, {wanted}", got)
-        for model in (unet, refiner, vae):
-            if model is not None:
-                model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
         self.register_modules(
-            unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler, refiner=refiner
-        )
+            unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler, refiner=refiner,
+            few_step_unet=few_step_unet,
+        )  # fmt: skip
+        for name, one in denoisers(self).items():
+            wanted, got = ((u.grid, u.config.latent_channels) for u in (unet, one))
+            if got != wanted:
+                raise ArgumentError(name, f"must have the grid and latent channels of `unet`, {wanted}", got)
+        for model in (*denoisers(self).values(), vae):
+            model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
         self.image_processor = VaeImageProcessor(vae_scale_factor=vae.spatial_factor)
 
     @classmethod
@@ -92,9 +93,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if check_backend(backend) == "onnx":
             kwargs.setdefault("torch_dtype", torch.float32)
         pipe = cls(**load_components(pretrained_model_name_or_path, **kwargs))
-        for model in (pipe.unet, pipe.refiner, pipe.vae):
-            if model is not None:
-                set_backend(model, backend)
+        for model in (*denoisers(pipe).values(), pipe.vae):
+            set_backend(model, backend)
         return pipe
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:

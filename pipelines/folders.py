@@ -13,6 +13,7 @@ import torch
 from earthgen.errors import WeightsError
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.precision import native_dtype
+from earthgen.steps import DENOISERS
 from earthgen.text import load_text_encoder
 from earthgen.weights import INDEX, check, check_safetensors, resolve, write_sums
 
@@ -21,8 +22,7 @@ Network = TypeVar("Network", EarthUNet, EarthAutoencoder)
 
 SHIMS = {
     ".": ("earth_pipeline", "earthgen.pipelines.earth", "EarthPipeline"),
-    "unet": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
-    "refiner": ("earth_unet", "earthgen.models.denoiser", "EarthUNet"),
+    **dict.fromkeys(DENOISERS, ("earth_unet", "earthgen.models.denoiser", "EarthUNet")),
     "vae": ("earth_autoencoder", "earthgen.models.autoencoder", "EarthAutoencoder"),
 }
 """Files that tell diffusers' loader where our classes are: it runs code that lies in the folder, when the user lets it
@@ -35,7 +35,7 @@ def checked(name_or_path: str | os.PathLike[str]) -> Path:
     if not (folder / INDEX).is_file():
         raise WeightsError(f"{folder} is no model folder: it has no {INDEX}")
     check(folder)
-    for component in ("unet", "vae", *(["refiner"] if (folder / "refiner").is_dir() else [])):
+    for component in ("unet", "vae", *(name for name in DENOISERS[1:] if (folder / name).is_dir())):
         check_weights(folder / component)
     return folder
 
@@ -66,7 +66,7 @@ def check_weights(folder: Path) -> None:
 
 def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, **given: Any) -> dict[str, Any]:
     """The components of a pipeline, those in `given` taken as they are."""
-    unknown = set(given) - {"unet", "refiner", "vae", "text_encoder", "tokenizer", "scheduler"}
+    unknown = set(given) - {*DENOISERS, "vae", "text_encoder", "tokenizer", "scheduler"}
     if unknown:
         raise TypeError(f"from_pretrained() got unexpected arguments {sorted(unknown)}")
     folder = checked(name_or_path)
@@ -76,7 +76,7 @@ def load_components(name_or_path: Any, torch_dtype: torch.dtype | None = None, *
         uses = "`World.open`, `earthgen window` and `earthgen world`"
         raise WeightsError(f"{folder} holds a published UNet, which makes worlds alone: give it to {uses}")
     components = dict(given)
-    for name, kind in (("unet", EarthUNet), ("refiner", EarthUNet), ("vae", EarthAutoencoder)):
+    for name, kind in (*dict.fromkeys(DENOISERS, EarthUNet).items(), ("vae", EarthAutoencoder)):
         if name not in components and (folder / name).is_dir():
             components[name] = load_network(kind, folder / name, dtype)
     if "scheduler" not in components:

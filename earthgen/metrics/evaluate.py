@@ -152,9 +152,7 @@ class _Set:
         training = replace(self.judge_config, fit=replace(self.judge_config.fit, steps=self.config.score_steps))
         if part == "score":
             return parts.score(self.generated, self.partners, self.held_out, training, self.progress)
-        return parts.augmented(
-            self.generated, self.train, self.held_out, training, progress=self.progress, folder=kept
-        )
+        return parts.augmented(self.generated, self.train, self.held_out, training, progress=self.progress, folder=kept)
 
     @cached_property
     def train(self) -> LabelledImages:

@@ -24,7 +24,7 @@ from earthgen.conditions import Conditions, Guidance
 from earthgen.errors import ArgumentError
 from earthgen.models.backends import backend_of
 from earthgen.models.inputs import conditioning_of
-from earthgen.steps import denoiser_of, order_of, usual_steps
+from earthgen.steps import denoiser_of, denoisers, order_of, usual_steps
 from earthgen.world.given import USUAL_GUIDANCE, by_level, without_layout
 from earthgen.world.noise import whole_number
 from earthgen.world.painting import Painted
@@ -186,9 +186,8 @@ class EarthMaker:
     def key(self, sampling: Mapping[int, Sampling]) -> dict[str, Any]:
         """Weights, precision, threads, and how each level is sampled."""
         pipe, rule = self.pipe, next(iter(sampling.values())).rule
-        parts = (pipe.unet, *([pipe.refiner] if getattr(pipe, "refiner", None) is not None else []), pipe.vae)
         return {
-            "model": self.sha256 or fingerprint(*parts),
+            "model": self.sha256 or fingerprint(*denoisers(pipe).values(), pipe.vae),
             "computed": computed(pipe._execution_device, pipe.unet, pipe.vae),
             "backends": [backend_of(one) for one in (*(how.network for how in sampling.values()), pipe.vae)],
             "sampling": {

@@ -17,9 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
+from earthgen.conditions import Guidance
 from earthgen.errors import ArgumentError, WeightsError
+from earthgen.models import EarthUNet
 from earthgen.models.backends import backend_of
 from earthgen.pipelines import EarthPipeline
+from earthgen.training.distillation import student_of
 from earthgen.weights import SUMS, write_sums
 from earthgen.world import World
 
@@ -53,6 +56,23 @@ def test_a_saved_pipeline_makes_the_same_picture(pipe: Any, saved: Path, tmp_pat
     assert np.array_equal(b, c)
     # Weights mapped from a file are aligned otherwise than those in memory, which may alter the last bits.
     assert np.abs(a - b).max() < 1e-5
+
+
+def test_images_of_few_steps_are_made_by_the_network_for_them(saved: Path, tmp_path: Path) -> None:
+    pipe = EarthPipeline.from_pretrained(saved, torch_dtype=torch.float32)
+    pipe.register_modules(few_step_unet=student_of(pipe.unet, Guidance().text))
+    pipe.save_pretrained(tmp_path)
+    loaded = EarthPipeline.from_pretrained(tmp_path, torch_dtype=torch.float32)
+    calls = dict.fromkeys(("unet", "few_step_unet"), 0)
+    for name in calls:
+        network = getattr(loaded, name)
+        network.register_forward_pre_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
+    for steps, wanted in ((4, (0, 4)), (5, (10, 4))):  # guidance is in the network, or takes a second evaluation
+        loaded(**CALL | {"num_inference_steps": steps})
+        assert tuple(calls.values()) == wanted
+    with pytest.raises(ArgumentError, match="`few_step_unet` must have the grid"):
+        other = EarthUNet.preset("tiny", 6)
+        EarthPipeline(**pipe.components | {"few_step_unet": other})
 
 
 def test_precision_is_as_asked(saved: Path) -> None:

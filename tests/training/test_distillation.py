@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -46,7 +45,13 @@ def test_a_student_starts_as_its_teacher_wherever_a_step_ends(teacher: EarthUNet
     assert usual_steps(SimpleNamespace(unet=student)) == FEW and usual_steps(SimpleNamespace(unet=teacher)) == MANY
     both = SimpleNamespace(unet=teacher, refiner=student)
     assert usual_steps(both) == replace(MANY, world=FEW.world)
-    assert denoiser_of(both, True, FEW_AT_MOST) is student and denoiser_of(both, True, MANY.refining) is teacher
+    few = FEW_AT_MOST["few_step_unet"]
+    drawing = SimpleNamespace(unet=teacher, few_step_unet=student)
+    assert denoiser_of(drawing, False, few) is student and denoiser_of(drawing, False, few + 1) is teacher
+    assert denoiser_of(drawing, True, 1) is teacher
+    assert (
+        denoiser_of(both, True, FEW_AT_MOST["refiner"]) is student and denoiser_of(both, True, MANY.refining) is teacher
+    )
     assert denoiser_of(both, False, 1) is teacher and (order_of(teacher), order_of(student)) == (2, 1)
     x, given = torch.randn(2, 4, 8, 8), Conditioning.none(2, 4)
     with torch.no_grad():

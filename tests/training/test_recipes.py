@@ -194,7 +194,7 @@ def test_a_cache_of_another_autoencoder_is_refused(
     [
         (autoencoder, "init_from"), (autoencoder, "denoiser"), (latents, "autoencoder"), (denoiser, "autoencoder"),
         (denoiser, "init_from"), (distillation, "autoencoder"), (distillation, "teacher"), (bundle, "unet"),
-        (bundle, "refiner"), (bundle, "autoencoder"),
+        (bundle, "refiner"), (bundle, "few_step_unet"), (bundle, "autoencoder"),
     ],
 )  # fmt: skip
 def test_a_flag_whose_folder_holds_no_such_network_is_named(
@@ -207,7 +207,7 @@ def test_a_flag_whose_folder_holds_no_such_network_is_named(
         latents: {"data_root": tiny_data, "sets": "eurosat", "autoencoder": coder},
         denoiser: {"latents": latent_cache, "autoencoder": coder, "init_from": unet},
         distillation: {"latents": latent_cache, "autoencoder": coder, "teacher": unet},
-        bundle: {"unet": unet, "refiner": unet, "autoencoder": coder},
+        bundle: {"unet": unet, "refiner": unet, "few_step_unet": unet, "autoencoder": coder},
     }[recipe] | {"output_dir": tmp_path / "out", flag: wrong}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     with pytest.raises(ArgumentError, match=f"`{flag}` must be a folder that .*{re.escape(repr(str(wrong)))}"):
