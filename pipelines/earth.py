@@ -303,7 +303,8 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Latents of images of one size, made from `latents` or fresh noise, or from `start` at `begin`."""
         device = self._execution_device
         given = conditioning_of(wanted, *size, self.grid, self.vae, self.text_encoder, self.tokenizer)
-        unet = denoiser_of(self, refined=bool(given.is_present("coarse").any()), steps=steps)
+        refined = bool(given.is_present("coarse").any())
+        unet = denoiser_of(self, refined, steps)
         scheduler = scheduler_of(self, unet)
         levels = self.set_noise_levels(steps, device, begin, scheduler)
         timesteps = scheduler.timesteps[1 - len(levels) :]
@@ -321,7 +322,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
             noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         else:
             noise = latents.to(device, torch.float32)
-        noise = noise_of(unet) * noise
+        noise = noise_of(unet, refined) * noise
         x = noise if start is None else (1 - levels[0]) * start.to(device) + levels[0] * noise
         if self._interrupt and self._lead is not None:  # what is left out is not made up
             return self._lead.alone(x.shape[1])

@@ -63,6 +63,9 @@ def guidance_chain(
 
 _CALM = 0.1
 """Squared norms of latents well below this, those of an even grey, count as none."""
+_MOST = 1.0
+"""Of what guidance adds to a position's velocity, root mean square over its channels. In the first steps it may be
+three times that, where a negative text is far from the other: the image was blown out."""
 
 
 def guided(evaluations: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -70,7 +73,7 @@ def guided(evaluations: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float 
 
     Their weighted sum, less what of it goes beyond the last of them along the clean latent that this foretells, at each
     position for itself: that part of guidance makes nothing but contrast and saturation (Sadat et al. 2024, there over
-    whole images, which would not be local). So weights can be higher.
+    whole images, which would not be local), and no more of the rest than `_MOST`. So weights can be higher.
     """
     last = evaluations[-1][1]
     if len(evaluations) == 1:
@@ -78,4 +81,6 @@ def guided(evaluations: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float 
     beyond = sum(weight * v for weight, v in evaluations) - last
     clean = x - sigma * last
     along = (beyond * clean).sum(1, keepdim=True) / (clean.square().sum(1, keepdim=True) + _CALM)
-    return last + beyond - along * clean
+    beyond = beyond - along * clean
+    size = beyond.square().mean(1, keepdim=True).sqrt()
+    return last + beyond * (_MOST / size.clamp(min=_MOST))

@@ -147,9 +147,10 @@ class Stage:
         self._fields: OrderedDict[tuple[int, int], _Fields] = OrderedDict()
         self._tile = sampling.rule.tile
         channels = int(self._vae.config.latent_channels)
+        deviation = noise_of(self._unet, refined=coarser is not None)
 
         def noise(rows: range, columns: range) -> Tensor:
-            return noise_of(self._unet) * noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
+            return deviation * noise_field(request.seed, level, rows, columns, channels, wrap=self.size)
 
         self._noise = noise
         self._knows = request.known.knows(level)

@@ -54,7 +54,7 @@ from earthgen.world.warp import MAX_PIXELS, Grid, filled, sources
 
 Image = NDArray[np.uint8]
 
-_FORMAT = 6
+_FORMAT = 7
 """Goes up where the same request is to give other pixels than before, so that no cache serves the old ones."""
 
 

@@ -106,12 +106,16 @@ def test_guidance_changes_what_an_image_shows_but_not_how_strongly(seed: int, we
     plain = (weight - 1) * (full - without)
     along = (beyond * clean).sum(1) / clean.square().sum(1)
     assert float(along.abs().mean()) < 0.15 * float(((plain * clean).sum(1) / clean.square().sum(1)).abs().mean())
-    # Where the clean latent is grey there is nothing to go along, and what lies across it is kept.
+    # What lies across it is kept, up to a norm; where the clean latent is grey there is nothing to go along.
+    size = beyond.square().mean(1, keepdim=True).sqrt()
+    assert float(size.max()) < 1 + 1e-9
     across = plain - (plain * clean).sum(1, keepdim=True) / clean.square().sum(1, keepdim=True) * clean
     kept = beyond - (beyond * clean).sum(1, keepdim=True) / clean.square().sum(1, keepdim=True) * clean
-    assert torch.allclose(kept, across, atol=1e-9)
+    share = (kept * across).sum(1, keepdim=True) / across.square().sum(1, keepdim=True)
+    assert torch.allclose(kept, share * across, atol=1e-9)
+    assert torch.allclose(share[size < 0.999], torch.ones(()).double())
     at_grey = guided([(1 - weight, without), (weight, full)], sigma * full, sigma) - full
-    assert torch.allclose(at_grey, plain)
+    assert torch.allclose(at_grey, plain / plain.square().mean(1, keepdim=True).sqrt().clamp(min=1))
 
 
 def test_guidance_is_local_to_a_position_and_nothing_with_a_weight_of_one() -> None:
