@@ -70,8 +70,8 @@ def test_images_of_few_steps_are_made_by_the_network_for_them(saved: Path, tmp_p
     for steps, wanted in ((4, (0, 4)), (5, (10, 4))):  # guidance is in the network, or takes a second evaluation
         loaded(**CALL | {"num_inference_steps": steps})
         assert tuple(calls.values()) == wanted
+    other = EarthUNet.preset("tiny", 6)
     with pytest.raises(ArgumentError, match="`few_step_unet` must have the grid"):
-        other = EarthUNet.preset("tiny", 6)
         EarthPipeline(**pipe.components | {"few_step_unet": other})
 
 
