@@ -5,7 +5,7 @@
 For each model and number of steps EuroSAT's classes are generated at 64 px, as `earthgen evaluate` does: how often the
 class asked for is the one seen, the Fréchet distance to held-out real images divided by that of real ones, and the
 power of each octave. Evaluations are those of the network for one image: two a step where conditions are guided,
-one where guidance is in the network already (a model of few steps). Images and figures are kept in `--work`, so a
+one where guidance is in the network already (one of few steps, which a model may have for four steps or fewer). Images and figures are kept in `--work`, so a
 stopped run goes on.
 """
 
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from earthgen.metrics.evaluate import EvaluationConfig, evaluate
 from earthgen.metrics.generated import from_pipeline
-from earthgen.steps import usual_steps
+from earthgen.steps import denoiser_of, usual_steps
 from earthgen.weights import BUNDLED
 
 PARTS = ("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum")
@@ -32,7 +32,8 @@ def counted(pipe: Any, calls: list[int]) -> Any:
 
     def generate(**options: Any) -> Any:
         calls.append(0)
-        hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(calls.pop() + 1))
+        network = denoiser_of(pipe, False, options["num_inference_steps"])
+        hook = network.register_forward_pre_hook(lambda *_: calls.append(calls.pop() + 1))
         try:
             return pipe(**options)
         finally:
@@ -65,7 +66,7 @@ def main() -> None:
             generate = from_pipeline(counted(pipe, calls), num_inference_steps=steps)
             out = args.work / f"{name}-{steps}"
             found = evaluate(generate, args.data, PARTS, config, out=out, progress=True)
-            evaluations = calls[0] if calls else steps * (1 if pipe.unet.few_step else 2)
+            evaluations = calls[0] if calls else steps * (1 if denoiser_of(pipe, False, steps).few_step else 2)
             seen, ratio = found[PARTS[0]]["accuracy"], found[PARTS[1]]["frechet"]["ratio"]
             what = f"{name}, {steps} steps ({evaluations} evaluations)"
             noise = found[PARTS[1]]["frechet"]["ratio_error"]

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from earthgen.conditions import Conditions
 from earthgen.errors import EarthgenError
 from earthgen.precision import native_dtype
+from earthgen.steps import denoisers
 from earthgen.weights import BUNDLED
 
 ASKED = Conditions(text="a river through farmland", gsd=10, lat=45.4, lon=9.2, cloud_cover=0.0)
@@ -50,7 +51,7 @@ def others(model: str) -> dict[str, Any]:
     from earthgen.pipelines import EarthPipeline
 
     plain = EarthPipeline.from_pretrained(model, torch_dtype=torch.float32)
-    for part in (plain.unet, plain.vae):
+    for part in (*denoisers(plain).values(), plain.vae):
         part.to(memory_format=torch.contiguous_format)
     pipes = {PLAIN: plain}
     for backend in BACKENDS[1:]:

@@ -28,7 +28,7 @@ def generate(engine: Engine, started: gr.Textbox) -> None:
             width = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Width, pixels")
             height = gr.Slider(64, engine.settings.image_side, 256, step=16, label="Height, pixels")
             count = gr.Slider(1, 8, 1, step=1, label="Images")
-            steps = gr.Slider(1, 50, engine.usual.first, step=1, label="Steps")
+            steps = gr.Slider(1, 50, engine.usual.first, step=1, label="Steps; 4 make a draft")
         with gr.Row():
             gsd = gr.Number(10, label="Metres a pixel", minimum=0.05, maximum=200_000)
             place = gr.Textbox(label="Latitude, longitude", placeholder="46.5, 8.0", max_length=60)

@@ -103,7 +103,13 @@ def generate(
         int, _option("--count", "-n", panel=_HOW, metavar="N", text="Images of each, from seeds SEED, SEED+1, ...")
     ] = 1,
     steps: Annotated[
-        int | None, _option("--steps", panel=_HOW, metavar="N", text="Sampling steps. Default: the model's.")
+        int | None,
+        _option(
+            "--steps",
+            panel=_HOW,
+            metavar="N",
+            text="Sampling steps. Default: the model's. 4 make a draft, in a quarter of the time.",
+        ),
     ] = None,
     guidance: Annotated[
         str | None,
