@@ -5,8 +5,8 @@
 For each model and number of steps EuroSAT's classes are generated at 64 px, as `earthgen evaluate` does: how often the
 class asked for is the one seen, the Fréchet distance to held-out real images divided by that of real ones, and the
 power of each octave. Evaluations are those of the network for one image: two a step where conditions are guided,
-one where guidance is in the network already (one of few steps, which a model may have for four steps or fewer). Images and figures are kept in `--work`, so a
-stopped run goes on.
+one where guidance is in the network already, as in one of few steps, which a model may have for four or fewer. Images
+and figures are kept in `--work`, so a stopped run goes on.
 """
 
 from __future__ import annotations
