@@ -178,7 +178,7 @@ def _make(tasks: Tasks, config: Config, folder: Path, job: Job) -> None:
         job.step(_MAKING * share)
 
     config = dataclasses.replace(config, device=tasks.model.device)
-    report = engine.make(config, folder, progress=False, pipe=tasks.model.pipe, on_step=on_step)
+    report = engine.make(config, folder, pipe=tasks.model.pipe, on_step=on_step)
     on_step(1.0)
     store = Store(folder)
     if config.model != BUNDLED or config.filter.judge is not None or config.real is not None:

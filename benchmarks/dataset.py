@@ -53,7 +53,7 @@ def main() -> None:
         "formats": list(set(FORMATS) - {"masks", "classification"}),
     }
     with tempfile.TemporaryDirectory() as temporary:
-        done = engine.make(Config.from_dict(settings), args.output or temporary, processes=args.workers)
+        done = engine.make(Config.from_dict(settings), args.output or temporary, processes=args.workers, progress=True)
     stages = done["seconds_by_stage"]
     parallel = sum(stages[name] for name in ("model", "filter", "write")) / args.workers
     working = parallel + stages["export"] + stages["summary"]

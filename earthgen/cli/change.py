@@ -128,7 +128,7 @@ def change(
     asked = ChangeConfig.from_dict({**record, "device": models.find_device(device or record.get("device", "auto"))})
     models.hush()
     with parse.spoken_warnings():
-        report = make_changes(asked, output, progress=False if json else None)
+        report = make_changes(asked, output, progress=not json)
     parse.print_json(report) if json else _print(report)
 
 

@@ -147,7 +147,7 @@ def _command(task: str) -> Callable[..., None]:
 
         models.hush()
         with parse.spoken_warnings():
-            report = engine.make(asked, output, processes=workers, progress=False if json else None)
+            report = engine.make(asked, output, processes=workers, progress=not json)
         parse.print_json(report) if json else _print(report)
 
     return command

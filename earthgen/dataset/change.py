@@ -49,7 +49,7 @@ from earthgen.simulate.nuisance import Nuisance
 from earthgen.steps import usual_steps
 
 
-def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None = None) -> dict[str, Any]:
+def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool = False) -> dict[str, Any]:
     """Make the data set that `config` describes in `folder`, or what is left of it. Returns a JSON-ready report.
 
     Raises:
@@ -74,9 +74,8 @@ def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None
         ids = [f"s{config.seed}-{index:06d}" for index in range(config.count)]
         missing = [i for i, name in enumerate(ids) if not (store.source / name / "series.json").is_file()]
         maker = _Maker(config, store, sources) if missing else None
-        shown = None if progress is None else not progress
         for index in tqdm(
-            missing, total=config.count, initial=config.count - len(missing), unit="series", disable=shown
+            missing, total=config.count, initial=config.count - len(missing), unit="series", disable=not progress
         ):
             assert maker is not None
             maker.make(index, ids[index])
@@ -86,9 +85,7 @@ def make_changes(config: ChangeConfig, folder: StrPath, *, progress: bool | None
             for name in set(FORMATS) - set(config.formats):
                 shutil.rmtree(store.folder / name, ignore_errors=True)  # of an earlier run
             shutil.rmtree(draft, ignore_errors=True)
-            done = export_changes(
-                pairs, draft, config.formats, second_classes=config.second_classes, progress=progress is True
-            )
+            done = export_changes(pairs, draft, config.formats, second_classes=config.second_classes, progress=progress)
             for name, made in done.items():
                 store.put(made, name)
         store.finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 import time
 import warnings
 from collections import Counter
@@ -42,7 +41,7 @@ def make(
     folder: StrPath,
     *,
     processes: int = 1,
-    progress: bool | None = None,
+    progress: bool = False,
     pipe: Any = None,
     on_step: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def make(
         config: What is asked.
         folder: Absent, empty, or with the same data set or a part of it.
         processes: How many processes make images; of no influence on the result.
-        progress: A bar on stderr; None shows one on a terminal.
+        progress: Whether to show progress.
         pipe: The configuration's model, if it is loaded already: then this process makes all, with its own threads.
         on_step: Told, with `pipe`, after each denoising step what share of the rows is done. What it raises stops the
             making, as Ctrl-C does.
@@ -77,7 +76,7 @@ def _made(
     config: Config,
     store: Store,
     processes: int,
-    progress: bool | None,
+    progress: bool,
     started: float,
     pipe: Any,
     on_step: Callable[[float], None] | None,
@@ -85,7 +84,6 @@ def _made(
     labelled = real.read(config)
     there = store.config()
     config = resolve(config, labelled, there)
-    shown = sys.stderr.isatty() if progress is None else progress
     if there is not None:
         check_same(store, there, config)
     if there is None or there != config:
@@ -93,7 +91,7 @@ def _made(
         store.write_config(config)
     if labelled is not None:
         try:
-            _learn(config, labelled, store)
+            _learn(config, labelled, store, progress)
         except ArgumentError:
             if there is None:  # or the command, once it is mended, would be refused as another configuration
                 store.discard()
@@ -105,7 +103,7 @@ def _made(
         store.reopen()
         counts = Counter[str]()
         with (
-            tqdm(total=config.count, initial=len(records), unit="row", disable=not shown, desc=config.task) as bar,
+            tqdm(total=config.count, initial=len(records), unit="row", disable=not progress, desc=config.task) as bar,
             closing(_outcomes(config, store, missing, processes, pipe, on_step)) as outcomes,
         ):
             for outcome in outcomes:
@@ -115,7 +113,7 @@ def _made(
                 bar.update()
         records = store.records()
     if not store.sums.exists():
-        seconds += _finish(config, store, records, shown)
+        seconds += _finish(config, store, records, progress)
     return _report(config, store, records, len(missing), seconds, time.perf_counter() - started)
 
 
@@ -223,7 +221,7 @@ def labelled_set(config: Config, store: Store, records: dict[int, Record]) -> La
     return LabelledSet(images, classes, next(iter(found), ()))
 
 
-def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
+def _learn(config: Config, labelled: LabelledSet, store: Store, progress: bool) -> None:
     """Learn from the real labels what a data set needs, once."""
     has_objects = any(image.shapes is not None for image in labelled.images)
     masks_alone = config.task == "segmentation" and not has_objects
@@ -246,7 +244,7 @@ def _learn(config: Config, labelled: LabelledSet, store: Store) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(config.threads)
         try:
-            _put(store, store.filter, AgreementFilter.fit(seen, progress=sys.stderr.isatty()))
+            _put(store, store.filter, AgreementFilter.fit(seen, progress=progress))
         finally:
             torch.set_num_threads(threads)
 

@@ -128,6 +128,7 @@ def test_masks_from_one_line(run, tiny_model: Path, tmp_path: Path, background: 
     how = ["-n", 2, "--size", 32, "--steps", 1, "--guidance", 1, "--model", tiny_model, "-o", tmp_path / "out"]
     result = run("dataset", "segmentation", "--class", "building", *ground, *how)
     assert result.exit_code == 0, result.output
+    assert "2/2" in result.stderr  # how far it is, in a log as on a terminal
     assert labels.read(tmp_path / "out" / "masks").mask_classes == (background or "background", "building")
     resolved = yaml.safe_load((tmp_path / "out" / "resolved.yaml").read_text())
     assert resolved["layout"]["background"] == (background or "background")

@@ -555,7 +555,7 @@ class TestKilled:
                                 os.kill(os.getpid(), signal.SIGKILL)
 
                     sys.addaudithook(count)
-                engine.make(config, folder, progress=False)
+                engine.make(config, folder)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -570,14 +570,14 @@ class TestKilled:
         """The files after kills at these moments and a last run to the end."""
         for moment in moments:
             self.run(config, folder, **moment)
-        engine.make(config, folder, progress=False)
+        engine.make(config, folder)
         return tree(folder)
 
     @pytest.fixture
     def whole(self, config, strict, tmp_path: Path) -> tuple[Config, dict[str, bytes], float]:
         small = config(count=4)
         start = time.perf_counter()
-        assert engine.make(small, tmp_path / "whole", progress=False)["rejected"]
+        assert engine.make(small, tmp_path / "whole")["rejected"]
         return small, tree(tmp_path / "whole"), time.perf_counter() - start
 
     def test_at_some_moments(self, whole, tmp_path: Path) -> None:
@@ -593,7 +593,7 @@ class TestKilled:
         draw, killed = random.Random(1), 0
         while killed < 50:  # those that came too late do not count
             killed += not self.run(small, tmp_path / "out", seconds=draw.uniform(0, seconds))
-            engine.make(small, tmp_path / "out", progress=False)
+            engine.make(small, tmp_path / "out")
             assert tree(tmp_path / "out") == want
             shutil.rmtree(tmp_path / "out")
 
@@ -602,7 +602,7 @@ class TestKilled:
         small, want, _ = whole
         for operation in range(0, 10_000, 11):
             finished = self.run(small, tmp_path / "out", operation=operation)
-            engine.make(small, tmp_path / "out", progress=False)
+            engine.make(small, tmp_path / "out")
             assert tree(tmp_path / "out") == want, f"killed before operation {operation}"
             shutil.rmtree(tmp_path / "out")
             if finished:
