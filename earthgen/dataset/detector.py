@@ -187,7 +187,7 @@ class _Windows:
     def _sources(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Which set each window of a batch is drawn from: in turn, so that sets have equal shares of each batch."""
         self.drawn += 1
-        if self.drawn > (1 - self.config.real_last) * self.config.steps:
+        if self.config.real_last and self.drawn > (1 - self.config.real_last) * self.config.steps:
             return np.zeros(self.config.batch_size, np.int64)
         return (np.arange(self.config.batch_size) + generator.integers(len(self.pictures))) % len(self.pictures)
 
