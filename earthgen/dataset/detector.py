@@ -42,7 +42,6 @@ class DetectorConfig:
     decoder_layers: int = 2  # of D-FINE
     denoising: int = 30  # queries of D-FINE that start at noisy true boxes in training
     steps: int = 1_500
-    real_last: float = 0.0  # share of the steps, the last ones, that see the first set alone
     batch_size: int = 8
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
@@ -59,8 +58,6 @@ class DetectorConfig:
             raise ArgumentError("size", "must be a multiple of 32, at least 64", self.size)
         if self.hidden < 8 or self.hidden % 8:
             raise ArgumentError("hidden", "must be a multiple of 8", self.hidden)
-        if not 0 <= self.real_last < 1:
-            raise ArgumentError("real_last", "must be a share of the steps, from 0 up to below 1", self.real_last)
         for name, least in (("steps", 1), ("batch_size", 2), ("queries", 1), ("decoder_layers", 2)):
             if getattr(self, name) < least:
                 raise ArgumentError(name, f"must be at least {least}", getattr(self, name))
@@ -161,10 +158,10 @@ def _config(record: dict[str, Any]) -> DetectorConfig:
 
 
 class _Windows:
-    """Batches of windows with their objects, a function of the generator and of how many came before."""
+    """Batches of windows with their objects, a function of the generator alone."""
 
     def __init__(self, sources: Sequence[Sequence[LabelledImage]], classes: Sequence[str], config: DetectorConfig):
-        self.config, self.drawn = config, 0
+        self.config = config
         self.pictures = [Pictures(images) for images in sources]
         self.objects = [[objects_of(image, classes) for image in images] for images in sources]
 
@@ -186,9 +183,6 @@ class _Windows:
 
     def _sources(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Which set each window of a batch is drawn from: in turn, so that sets have equal shares of each batch."""
-        self.drawn += 1
-        if self.config.real_last and self.drawn > (1 - self.config.real_last) * self.config.steps:
-            return np.zeros(self.config.batch_size, np.int64)
         return (np.arange(self.config.batch_size) + generator.integers(len(self.pictures))) % len(self.pictures)
 
     def window(self, source: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8], Objects]:

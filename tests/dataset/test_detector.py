@@ -65,12 +65,6 @@ def test_targets_are_where_the_objects_are(images):
     assert all(((t["boxes"] >= 0) & (t["boxes"] <= 1)).all() for t in targets)
 
 
-def test_the_first_source_is_seen_alone_at_the_end(images):
-    windows = _Windows([images, images], ("roof",), replace(TINY, steps=4, real_last=0.5))
-    drawn = [set(windows._sources(np.random.default_rng(k))) for k in range(4)]
-    assert drawn == [{0, 1}, {0, 1}, {0}, {0}]
-
-
 def test_sources_have_equal_shares_of_each_batch(images, tmp_path):
     many = bright_squares(tmp_path, 1, seed=1)
     windows = _Windows([images, many], ("roof",), replace(TINY, batch_size=6))
