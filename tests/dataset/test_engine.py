@@ -25,7 +25,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from earthgen import labels, weights
 from earthgen.conditions import Conditions
@@ -540,7 +539,7 @@ class TestKilled:
 
     def run(self, config: Config, folder: Path, *, seconds: float | None = None, operation: int | None = None) -> bool:
         """Make the data set in another process that is killed in time, or at its n-th file operation; True if whole."""
-        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed child would keep for ever
+        engine.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed child would keep for ever
         pid = os.fork()
         if pid == 0:
             try:
