@@ -390,6 +390,8 @@ def check_negative_prompt(text: object, guidance: Guidance, taught: float = 1.0)
         raise ArgumentError("negative_prompt", error.rule, text) from None
     if not blank and guidance.text <= taught:
         rule = f"needs a guidance weight for text above {taught:g}"
+        if taught != 1:  # a model may have a network of many steps besides
+            rule += ", which a network of few steps has learned, or five steps or more"
         raise ArgumentError("negative_prompt", rule, f"text={guidance.text:g}")
 
 
