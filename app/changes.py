@@ -82,7 +82,7 @@ class ChangeRequest(WorkRequest):
         Field(max_length=32, description="Classes with what each becomes, in place of the usual ones."),
     ] = ()
     become: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+        tuple[Class, ...],
         Field(max_length=32, description="Of an image without shapes: what places become, in words."),
     ] = ()
     nuisance: Annotated[Nuisance, Field(description="What differs and is no change.")] = Nuisance()

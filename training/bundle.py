@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 
 from earthgen.models import EarthAutoencoder, EarthUNet
 from earthgen.pipelines.earth import EarthPipeline
 from earthgen.text import load_text_encoder
-from earthgen.training.common import network_of
+from earthgen.training.common import network_of, scheduler_that_ships
 from earthgen.weights import write_sums
 
 
@@ -44,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     others = {"refiner": args.refiner, "few_step_unet": args.few_step_unet}
     others = {name: network_of(EarthUNet, name, folder, torch.bfloat16) for name, folder in others.items() if folder}
     vae = network_of(EarthAutoencoder, "autoencoder", args.autoencoder, torch.bfloat16)
-    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5)
-    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler, **others)
+    pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler_that_ships(), **others)
     partial = args.output_dir.with_name("partial-" + args.output_dir.name)
     shutil.rmtree(partial, ignore_errors=True)
     pipe.save_pretrained(partial)

@@ -25,6 +25,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
 from accelerate.utils import ProjectConfiguration
+from diffusers import DPMSolverMultistepScheduler
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -38,6 +39,12 @@ from earthgen.precision import native_dtype
 from earthgen.training.muon import Muon
 
 log = logging.getLogger("earthgen.training")
+
+
+def scheduler_that_ships() -> DPMSolverMultistepScheduler:
+    """Of second order, between noise levels that are even before a shift."""
+    return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.5)
+
 
 Batch = dict[str, Any]
 Loss = Callable[[nn.Module, Batch, "Step"], tuple[Tensor, dict[str, float]]]

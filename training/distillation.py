@@ -25,15 +25,22 @@ from torch import Tensor, nn
 from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance, check_number
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.guidance import guidance_chain, guided
-from earthgen.training.common import Batch, Recipe, Step, add_common_arguments, export, network_of, run
+from earthgen.training.common import (
+    Batch,
+    Recipe,
+    Step,
+    add_common_arguments,
+    export,
+    network_of,
+    run,
+    scheduler_that_ships,
+)
 from earthgen.training.denoiser import LatentBatches, hidden_weights, previewer
 
 TEACHER_STEPS = 8
 """By the scheduler that ships."""
 FEW_STEPS = (1, 2, 4, 8)
 """In which a student can take the whole path."""
-SHIFT = 1.5
-"""Of noise levels, the scheduler's that ships."""
 REFINED = {64: 0.35, 128: 1.0, 256: 1.0}
 """How often a batch is made from coarser images, by bucket: large images are."""
 REUSED = 8
@@ -46,11 +53,9 @@ LED = 0.1
 _COARSE = CONDITION_NAMES.index("coarse")
 
 
-def scheduler_that_ships(steps: int = TEACHER_STEPS) -> DPMSolverMultistepScheduler:
-    """Of second order, between even noise levels before the shift."""
-    scheduler = DPMSolverMultistepScheduler(
-        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=SHIFT, solver_order=2
-    )
+def scheduler_of_paths(steps: int = TEACHER_STEPS) -> DPMSolverMultistepScheduler:
+    """The one that ships, at the beginning of so many steps."""
+    scheduler = scheduler_that_ships()
     scheduler.set_timesteps(steps)
     return scheduler
 
@@ -64,7 +69,7 @@ def path(
 
     `led`: colours go straight to those of the coarser image, as in the cascade.
     """
-    chain, scheduler = guidance_chain(given, guidance), scheduler_that_ships(steps)
+    chain, scheduler = guidance_chain(given, guidance), scheduler_of_paths(steps)
     x, points = noise, [noise]
     for t, level in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
         x_, sigma = x.contiguous(memory_format=torch.channels_last), float(level)
@@ -88,7 +93,7 @@ class Chords:
         refined: str = "some",
     ) -> None:
         self.latents, self.teacher, self.guidance = latents, teacher.eval().requires_grad_(False), guidance
-        self.levels = [float(level) for level in scheduler_that_ships().sigmas]
+        self.levels = [float(level) for level in scheduler_of_paths().sigmas]
         self.lengths = np.array([TEACHER_STEPS // n for n in few_steps])
         self.share = {"some": REFINED, "none": dict.fromkeys(REFINED, 0.0), "all": dict.fromkeys(REFINED, 1.0)}[refined]
         self._last: tuple[Step, Tensor, Batch] | None = None

@@ -108,7 +108,7 @@ def generate(
             "--steps",
             panel=_HOW,
             metavar="N",
-            text="Sampling steps. Default: the model's. 4 make a draft, in about a quarter of the time.",
+            text="Sampling steps. Default: the model's. 4 of the bundled one's make a draft.",
         ),
     ] = None,
     guidance: Annotated[

@@ -209,6 +209,8 @@ def test_what_an_image_cannot_show_is_refused(client: Any) -> None:
         {"formats": ["second"]},
         lake | {"events": {"add": 1}},
         lake | {"become": ["a lake", "a lake"]},
+        lake | {"become": ["\u0000"]},
+        lake | {"become": [" "]},
         lake | {"shapes": [HOUSE]},
     ):
         answer = client.post("/jobs/change", json={"image": name, "events": 1} | wrong)

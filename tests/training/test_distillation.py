@@ -15,9 +15,9 @@ from earthgen.errors import DataError
 from earthgen.models import Conditioning, EarthUNet
 from earthgen.steps import FEW, FEW_AT_MOST, MANY, denoiser_of, order_of, steps_of_folder, usual_steps
 from earthgen.training import denoiser, distillation
-from earthgen.training.common import Step
+from earthgen.training.common import Step, scheduler_that_ships
 from earthgen.training.denoiser import LatentBatches
-from earthgen.training.distillation import Chords, chord_loss, path, scheduler_that_ships, student_of
+from earthgen.training.distillation import Chords, chord_loss, path, student_of
 from earthgen.weights import BUNDLED, resolve
 
 
