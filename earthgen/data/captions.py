@@ -171,7 +171,7 @@ def _subjects(sample: Sample) -> tuple[str, ...]:
     if facts.regions:
         shown = [label for label, share in facts.label_fractions() if share >= 0.15][:3]
         words = tuple(dict.fromkeys(SUMMED_UP.get(label, words_for(label)[0]) for label in shown))
-        return (_listed(words),) if words else ()
+        return (*([_listed(words)] if words else ()), *facts.subjects)
     if facts.mask_fractions:
         return _of_mask(facts.mask_fractions)
     if facts.subjects:

@@ -12,6 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 
+from earthgen.conditions import Box
 from earthgen.data.base import METRES_PER_DEGREE, Facts, Reader, Sample, Split
 from earthgen.errors import ArgumentError, DataError
 
@@ -45,6 +46,35 @@ PLACES = {
 }
 URBAN = frozenset(("aguasclaras", "bercy", "bordeaux", "cupertino", "milano", "nantes", "paris"))
 """Pictures that show a city from edge to edge; the others also hold fields, hills, desert or sea."""
+KINDS = {
+    "A": "AnnualCrop", "D": "land", "F": "Forest", "H": "Highway", "I": "Industrial", "P": "Pasture",
+    "R": "Residential", "S": "SeaLake", "V": "River",
+}  # fmt: skip
+GROUND = {
+    "abudhabi": (
+        "RRRHIDDDDDHD RRRRHDDDDDDR RRRRHIIDDDRR RRRRHHIIDDDR IRRRRHIDIDDD RRRRRHHHIIDD RRRRRRHHIDDD "
+        "RRRRRRDHIDIR RRRRRRDDHHHR RRRRRRRDDHRR DDDDRRRDHHDH RRRRRHHHDDAA DHHHHRRDRDDD"
+    ),
+    "aguasclaras": "RRRRRHFR RRRHPPRR HHHPPRRR IRRRRRRP IIIRRRRR RIDDRRRR RRRRRRFR RRRRRRRR",
+    "beihai": (
+        "AAARAAAAAHHA AAAAAAAAAAHR AAARAAAAADDR ARAAAARAADHA AAAAAAAAHHRD AAAAAAAHHDAA AAAAAIHADHRA "
+        "ARAAAHADDDHD RRAAHDRDDDHA ARHHHARRDDAA AHRAARRDAHRI HHAAAARRDAII AAHAAARDDDAA RHIARAIIDDAA "
+        "RHIARAIIDDAA"
+    ),
+    "bercy": "RRRF RRRR VRRR VVIR RVVI RRVV RRIV",
+    "bordeaux": "RRRRII RRRVVV RRRVII RRRVRR RRRRVV RRRRIV RRRRII RRRRIR RRRRRR",
+    "cupertino": (
+        "IPIRRRRRII IIIRRRRHHI RRIRRIIIIH RRRIIIIIII RRIRIIIIII RRRIRRRRRR RRRIRRRRRR RRRRRRRRRR RRRRRRRRRR "
+        "RRRRRRRRRR HHHHHIRRRR HRRRIHHRRR HRRRRRHHHH HHRRRRRRRR RHHRRRRRRR RRHRRRRRRR"
+    ),
+    "hongkong": "FFFFFRSS FRFFFRFS DFFRRFFS RDFRRRRR RRFFRRRF RRFRRRFI RRFRRRFF SRFSSSII SRFSSSII RSSSSSII RRSSSSII",
+    "nantes": "RRVRRRR RRVRRRR RRRIIVV VVVVRVV VIIVVRR VIIVRRR RRRVRRR RRRRRVF RRRRRRF",
+    "paris": "RRRRR RRRRR RRRRR RRRRR RRRRR RRRRR RRRRR",
+    "saclay_e": "RRRRRHRR RRRRRRRR ARRRRIIA ARRHHHAA RRRIRRAI RRHAIPHR HHAARRRR AAFAAARR AAFFFAAR AIARFIAA",
+}
+"""What is seen in each square of `SQUARE` px of the training cities, rows from the north, letters of `KINDS`, as looked
+at: a river or a main road where one runs through, else what there is most of."""
+SQUARE = 64
 SOME_CLOUD = {("milano", "t2"), ("paris", "t2")}
 """Pictures with a little cloud that nobody has measured; all others were looked at and are clear."""
 
@@ -105,6 +135,7 @@ class OSCD(Reader):
             facts=Facts(
                 sensor="satellite",
                 place=PLACES.get(city),
+                regions=_regions(city, *size),
                 subjects=("a city", "an urban area", "city streets and buildings") if city in URBAN else (),
             ),
             cloud_cover=None if (city, moment) in SOME_CLOUD else 0.0,
@@ -136,6 +167,18 @@ class OSCD(Reader):
         if city not in self.cities:
             raise ArgumentError("city", f"must be one of {self.cities}", city)
         return self.path / city
+
+
+def _regions(city: str, width: int, height: int) -> tuple[Box, ...]:
+    """The squares of `GROUND` as far as they lie in a picture of this size; none for a city without."""
+    found = []
+    for row, letters in enumerate(GROUND.get(city, "").split()):
+        for column, letter in enumerate(letters):
+            left, top = SQUARE * column, SQUARE * row
+            right, bottom = min(left + SQUARE, width), min(top + SQUARE, height)
+            if left < right and top < bottom:
+                found.append(Box.from_xyxy(KINDS[letter], left, top, right, bottom))
+    return tuple(found)
 
 
 def _square_size(width: int, height: int, bounds: rasterio.coords.BoundingBox) -> tuple[int, int]:

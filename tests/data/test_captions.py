@@ -77,6 +77,8 @@ def test_seasons_south_of_the_equator_and_in_the_tropics() -> None:
 def test_scenes_and_masks_name_what_they_hold() -> None:
     regions = (Box.from_xyxy("Forest", 0, 0, 64, 40), Box.from_xyxy("River", 0, 40, 64, 64))
     assert "forest and a river" in captions(blank(facts=Facts(regions=regions)))
+    said = captions(blank(facts=Facts(regions=regions, subjects=("a city",), place="Nantes, France")))
+    assert {"forest and a river", "a city", "a satellite image of a city in Nantes, France"} <= set(said)
     shares = (("building", 0.5), ("road", 0.3), ("vegetation", 0.15 - 1e-3), ("water", 0.01))
     assert "buildings, roads and some vegetation" in captions(blank(facts=Facts(mask_fractions=shares)))
 

@@ -18,7 +18,7 @@ from earthgen.data.dubai import CLASSES, Dubai
 from earthgen.data.mixture import READERS, readers
 from earthgen.data.naip import NAIP
 from earthgen.data.oam import OAM
-from earthgen.data.oscd import OSCD
+from earthgen.data.oscd import GROUND, KINDS, OSCD
 from earthgen.data.ucmerced import UCMerced
 from earthgen.errors import ArgumentError, DataError
 
@@ -126,6 +126,19 @@ def test_oscd_pixels_become_square_on_the_ground(oscd_root: Path) -> None:
     assert first.lat == pytest.approx(60.0)
     assert first.lon == pytest.approx(2.005)
     assert first.facts.place == "Paris, France"
+
+
+def test_oscd_says_what_lies_where(oscd_root: Path) -> None:
+    for name in ("paris", "bercy"):
+        if name != "paris":
+            (oscd_root / "oscd/paris").rename(oscd_root / f"oscd/{name}")
+        facts = OSCD(oscd_root, "train")[0].facts
+        assert sum(box.width * box.height for box in facts.regions) == 100 * 50  # as much as there is of it
+    assert [box.label for box in facts.regions] == ["Residential", "Residential"]
+    for name, rows in GROUND.items():
+        assert set("".join(rows.split())) <= set(KINDS), name
+        assert len({len(row) for row in rows.split()}) == 1, name
+    assert OSCD(oscd_root, "test")[0].facts.regions == ()
 
 
 def test_oscd_split_and_labels(oscd_root: Path) -> None:
