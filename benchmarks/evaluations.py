@@ -4,8 +4,9 @@
 
 For each model and number of steps EuroSAT's classes are generated at 64 px, as `earthgen evaluate` does: how often the
 class asked for is the one seen, the Fréchet distance to held-out real images divided by that of real ones, and the
-power of each octave. Evaluations are those of the network for one image: two a step where conditions are guided,
-one where guidance is in the network already, as in one of few steps, which a model may have for four or fewer. Images
+power of each octave. Evaluations are those of the networks for one image: two a step where conditions are guided, three
+with a guide, one where guidance is in the network already, as in one of few steps, which a model may have for four or
+fewer. Images
 and figures are kept in `--work`, so a stopped run goes on.
 """
 
@@ -21,23 +22,24 @@ from tqdm.auto import tqdm
 
 from earthgen.metrics.evaluate import EvaluationConfig, evaluate
 from earthgen.metrics.generated import from_pipeline
-from earthgen.steps import denoiser_of, usual_steps
+from earthgen.steps import denoiser_of, denoisers, usual_steps
 from earthgen.weights import BUNDLED
 
 PARTS = ("eurosat/accuracy", "eurosat/distances", "eurosat/spectrum")
 
 
 def counted(pipe: Any, calls: list[int]) -> Any:
-    """A pipeline that notes how often its network is evaluated for a batch."""
+    """A pipeline that notes how often its networks are evaluated for a batch."""
 
     def generate(**options: Any) -> Any:
         calls.append(0)
-        network = denoiser_of(pipe, False, options["num_inference_steps"])
-        hook = network.register_forward_pre_hook(lambda *_: calls.append(calls.pop() + 1))
+        networks = denoisers(pipe).values()
+        count = [network.register_forward_pre_hook(lambda *_: calls.append(calls.pop() + 1)) for network in networks]
         try:
             return pipe(**options)
         finally:
-            hook.remove()
+            for hook in count:
+                hook.remove()
 
     return generate
 
@@ -66,7 +68,8 @@ def main() -> None:
             generate = from_pipeline(counted(pipe, calls), num_inference_steps=steps)
             out = args.work / f"{name}-{steps}"
             found = evaluate(generate, args.data, PARTS, config, out=out, progress=True)
-            evaluations = calls[0] if calls else steps * (1 if denoiser_of(pipe, False, steps).few_step else 2)
+            each = 1 if denoiser_of(pipe, False, steps).few_step else 2 + ("guide" in denoisers(pipe))
+            evaluations = calls[0] if calls else steps * each
             seen, ratio = found[PARTS[0]]["accuracy"], found[PARTS[1]]["frechet"]["ratio"]
             what = f"{name}, {steps} steps ({evaluations} evaluations)"
             noise = found[PARTS[1]]["frechet"]["ratio_error"]

@@ -30,8 +30,8 @@ first order and have 88 % of their detail; 7 of first order are 2.2 and have 80 
 and 0.5 and have 94 and 100 %."""
 FEW = Steps(first=4, refining=2, world=1)
 """Of a mean velocity until the step's end (`EarthUNet.few_step`)."""
-DENOISERS = ("unet", "refiner", "few_step_unet")
-"""Components of a pipeline; all but the first may be absent."""
+DENOISERS = ("unet", "refiner", "few_step_unet", "guide")
+"""Components of a pipeline; all but the first may be absent. The last makes no images: see `guide_of`."""
 FEW_AT_MOST = {"refiner": 3, "few_step_unet": 4}
 """Steps up to which a network that was taught to take few takes the place of one of many."""
 
@@ -43,6 +43,14 @@ def denoiser_of(pipe: Any, refined: bool, steps: int) -> Any:
     if other is None or (steps > FEW_AT_MOST[name] and other.few_step and not pipe.unet.few_step):
         return pipe.unet
     return other
+
+
+def guide_of(pipe: Any, network: Any, refined: bool) -> Any:
+    """What guidance of one of a pipeline's networks leads away from, beside fewer conditions, or None.
+
+    In networks of few steps guidance is already, and what refines is guided by its layout alone.
+    """
+    return None if refined or network is not pipe.unet or network.few_step else getattr(pipe, "guide", None)
 
 
 def denoisers(pipe: Any) -> dict[str, Any]:

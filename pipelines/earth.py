@@ -23,12 +23,12 @@ from earthgen.conditions import Conditions, Guidance, check_rgb
 from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.models.backends import check_backend, set_backend
-from earthgen.models.guidance import guidance_chain, guided
+from earthgen.models.guidance import guidance_chain, guided, with_guide
 from earthgen.models.inputs import conditioning_of, image_latents, padded_size, with_texts
 from earthgen.pipelines.arguments import check_inputs, check_whole, conditions_of, guidance_of, negatives_of
 from earthgen.pipelines.folders import finish_saved_folder, load_components
 from earthgen.pipelines.refinement import Lead, lead_to, stages_of, with_coarse
-from earthgen.steps import denoiser_of, denoisers, noise_of, scheduler_of, usual_steps
+from earthgen.steps import denoiser_of, denoisers, guide_of, noise_of, scheduler_of, usual_steps
 from earthgen.tiling import LATENT_TILE, apply_tiled, decode_tiled
 
 
@@ -42,12 +42,13 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Generates images of the Earth, with every condition optional and each with its own guidance weight.
 
     Components: `unet` (`EarthUNet`), perhaps a `refiner` (another, that makes images from coarser ones in few steps)
-    and a `few_step_unet` (another, that makes them from noise in four steps or fewer), `vae` (`EarthAutoencoder`),
+    and a `few_step_unet` (another, that makes them from noise in four steps or fewer), a `guide` (a weaker one, which a
+    part of guidance leads away from: `earthgen.models.guidance.with_guide`), `vae` (`EarthAutoencoder`),
     `text_encoder` and `tokenizer` (MiniLM), `scheduler` (any of diffusers' flow-matching schedulers).
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->refiner->few_step_unet->vae"
-    _optional_components: ClassVar = ["refiner", "few_step_unet"]
+    model_cpu_offload_seq = "text_encoder->unet->refiner->few_step_unet->guide->vae"
+    _optional_components: ClassVar = ["refiner", "few_step_unet", "guide"]
     _callback_tensor_inputs: ClassVar = ["latents"]
     _lead: Lead | None = None
     """Where the colours of the latents come out, if that is known."""
@@ -62,16 +63,20 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: Any,
         refiner: EarthUNet | None = None,
         few_step_unet: EarthUNet | None = None,
+        guide: EarthUNet | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
             unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler, refiner=refiner,
-            few_step_unet=few_step_unet,
+            few_step_unet=few_step_unet, guide=guide,
         )  # fmt: skip
         for name, one in denoisers(self).items():
             wanted, got = ((u.grid, u.config.latent_channels) for u in (unet, one))
             if got != wanted:
                 raise ArgumentError(name, f"must have the grid and latent channels of `unet`, {wanted}", got)
+        if guide is not None and guide.few_step:
+            taught = guide.config.taught_guidance
+            raise ArgumentError("guide", "must be a network of many steps", f"taught_guidance {taught}")
         for model in (*denoisers(self).values(), vae):
             model.to(memory_format=torch.channels_last)  # the layout convolutions are fastest in
         self.image_processor = VaeImageProcessor(vae_scale_factor=vae.spatial_factor)
@@ -138,18 +143,22 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         return [float(sigma) for sigma in sigmas[first:]]
 
     def velocity(
-        self, latents: Tensor, sigma: float, chain: list[tuple[float, Conditioning]], until: float, unet: EarthUNet
+        self, latents: Tensor, sigma: float, chain: list[tuple[float, EarthUNet, Conditioning]], until: float
     ) -> Tensor:
-        """The guided velocity of `latents` at the noise level `sigma`, for a step to the level `until`, by one of the
-        networks, in tiles where they are many. In a refinement it leads to the colours of the coarser image.
+        """The guided velocity of `latents` at the noise level `sigma`, for a step to the level `until`, in tiles where
+        they are many. In a refinement it leads to the colours of the coarser image.
+
+        `chain`: weight, network and conditions of each evaluation (`with_guide`).
         """
-        halo = math.ceil(unet.receptive_radius / unet.grid) * unet.grid
+        halo = max(math.ceil(unet.receptive_radius / unet.grid) * unet.grid for _, unet, _ in chain)
 
         def window(rows: slice, columns: slice) -> Tensor:
             x = latents[..., rows, columns].contiguous(memory_format=torch.channels_last)
             whole = x.shape[-2:] == latents.shape[-2:]
-            given = [(w, conditioning if whole else conditioning.window(rows, columns)) for w, conditioning in chain]
-            made = [(weight, unet(x, 1000 * sigma, one, until=1000 * until).sample.float()) for weight, one in given]
+            made = []
+            for weight, unet, conditioning in chain:
+                given = conditioning if whole else conditioning.window(rows, columns)
+                made.append((weight, unet(x, 1000 * sigma, given, until=1000 * until).sample.float()))
             return guided(made, x, sigma)
 
         v = apply_tiled(window, latents.shape[2], latents.shape[3], LATENT_TILE, halo)
@@ -312,8 +321,9 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         if negatives is not None:
             away = with_texts(given, negatives, self.text_encoder, self.tokenizer).to(device, unet.dtype)
         given = given.to(device, unet.dtype)
-        chain = guidance_chain(given, weights, unet.config.taught_guidance, away)
-        unguided = [(1.0, chain[-1][1])]  # the last has every condition whose weight is not 0
+        told = guidance_chain(given, weights, unet.config.taught_guidance, away)
+        chain = with_guide(told, unet, guide_of(self, unet, refined))
+        unguided = [(1.0, unet, told[-1][1])]  # the last has every condition whose weight is not 0
         known_flag = given.is_present("known").view(-1, 1, 1, 1)
         has_known = bool(known_flag.any())
 
@@ -332,7 +342,7 @@ class EarthPipeline(DiffusionPipeline):  # type: ignore[misc]
         with self.progress_bar(total=len(timesteps)) as bar:
             for i, t in enumerate(timesteps):
                 here = chain if guidance_interval[0] <= levels[i] <= guidance_interval[1] else unguided
-                v = self.velocity(x, levels[i], here, levels[i + 1], unet)
+                v = self.velocity(x, levels[i], here, levels[i + 1])
                 x = scheduler.step(v, t, x, return_dict=False, **extra)[0]
                 if has_known:
                     # Known latents are put back at the noise level just reached, so that the rest grows to fit them.

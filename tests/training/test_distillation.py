@@ -11,8 +11,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from earthgen.conditions import Guidance
-from earthgen.errors import DataError
+from earthgen.errors import ArgumentError, DataError
 from earthgen.models import Conditioning, EarthUNet
+from earthgen.models.guidance import GUIDE_SHARE
 from earthgen.steps import FEW, FEW_AT_MOST, MANY, denoiser_of, order_of, steps_of_folder, usual_steps
 from earthgen.training import denoiser, distillation
 from earthgen.training.common import Step, scheduler_that_ships
@@ -83,9 +84,38 @@ def test_a_led_path_ends_at_the_coarser_image_in_colour(teacher: EarthUNet) -> N
     assert torch.allclose(points[-1][:, :3], given.coarse[:, :3], atol=1e-5)
 
 
+def test_a_path_leads_away_from_a_guide(teacher: EarthUNet) -> None:
+    noise, given = torch.randn(1, 4, 8, 8), Conditioning.none(1, 4)
+    given = replace(given, gsd=torch.full((1, 1, 1), 3.0), present=given.present | torch.ones_like(given.present))
+    plain = path(teacher, noise, given, Guidance.uniform(4), led=False)
+    smaller = path(teacher, noise, given, Guidance.uniform(1 + 3 * (1 - GUIDE_SHARE)), led=False)
+    alike = path(teacher, noise, given, Guidance.uniform(4), led=False, guide=teacher)
+    assert torch.allclose(alike, smaller, atol=1e-4) and not torch.allclose(alike, plain, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def chords(latent_cache: Path, teacher: EarthUNet) -> Chords:
     return Chords(LatentBatches(latent_cache, 6 * 256), teacher, Guidance.uniform(3.0))
+
+
+def test_a_run_goes_on_from_a_network_of_few_steps_led_by_a_guide(
+    latent_cache: Path, autoencoder_run: Path, flags: SimpleNamespace, tmp_path: Path, teacher: EarthUNet
+) -> None:
+    teacher.save_pretrained(tmp_path / "teacher")
+    begun = student_of(teacher, 4.0)
+    begun.save_pretrained(tmp_path / "begun")
+    given = flags.denoiser(latent_cache, autoencoder_run, tmp_path / "few", 3)
+    at = given.index("--preset")
+    folders = {name: str(tmp_path / folder) for name, folder in (("teacher", "teacher"), ("guide", "teacher"))}
+    given[at : at + 2] = [word for name, folder in folders.items() for word in (f"--{name}", folder)]
+    distillation.main([*given, "--init_from", str(tmp_path / "begun")])
+    made = EarthUNet.from_pretrained(tmp_path / "few" / "unet")
+    weights = zip(made.state_dict().values(), begun.state_dict().values(), strict=True)
+    moved = max(float((a - b).abs().max()) for a, b in weights)
+    assert made.config.taught_guidance == 4 and 0 < moved < 0.1
+    for wrong in (["--init_from", folders["teacher"]], ["--init_from", str(tmp_path / "begun"), "--guidance", "3"]):
+        with pytest.raises(ArgumentError, match="`init_from` must be a network of few steps"):
+            distillation.main([*given, *wrong])
 
 
 def test_targets_lead_from_point_to_point(chords: Chords) -> None:

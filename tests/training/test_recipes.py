@@ -193,8 +193,9 @@ def test_a_cache_of_another_autoencoder_is_refused(
     ("recipe", "flag"),
     [
         (autoencoder, "init_from"), (autoencoder, "denoiser"), (latents, "autoencoder"), (denoiser, "autoencoder"),
-        (denoiser, "init_from"), (distillation, "autoencoder"), (distillation, "teacher"), (bundle, "unet"),
-        (bundle, "refiner"), (bundle, "few_step_unet"), (bundle, "autoencoder"),
+        (denoiser, "init_from"), (distillation, "autoencoder"), (distillation, "teacher"),
+        (distillation, "guide"), (distillation, "init_from"), (bundle, "unet"), (bundle, "refiner"),
+        (bundle, "few_step_unet"), (bundle, "guide"), (bundle, "autoencoder"),
     ],
 )  # fmt: skip
 def test_a_flag_whose_folder_holds_no_such_network_is_named(
