@@ -295,8 +295,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="earthgen train denoiser", description=__doc__.split("\n\n")[0])
     p.add_argument("--latents", type=Path, required=True, help="folder of a latent cache")
     p.add_argument("--autoencoder", type=Path, required=True, help="the autoencoder the cache was made with")
-    p.add_argument("--preset", choices=list(PRESETS), default="mini")
-    p.add_argument("--init_from", type=Path, default=None, help="start from the weights of this denoiser's folder")
+    p.add_argument("--preset", choices=list(PRESETS), default=None, help="default: mini, or that of --init_from")
+    p.add_argument("--init_from", type=Path, default=None, help="start from this one; a deeper --preset adds blocks")
     p.add_argument(
         "--train_batch_latents", type=int, default=64 * 256, help="latents a batch: 64 images of 64 px, 4 of 256"
     )
@@ -313,8 +313,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     if args.init_from:
         unet = network_of(EarthUNet, "init_from", args.init_from)
+        if args.preset:
+            unet = unet.grown(args.preset)
     else:
-        unet = EarthUNet.preset(args.preset, latents.latent_channels)
+        unet = EarthUNet.preset(args.preset or "mini", latents.latent_channels)
         unet.set_text_statistics(*latents.text_statistics())
     recipe = Recipe(
         name="denoiser",

@@ -20,6 +20,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from earthgen.conditions import CONDITION_NAMES
+from earthgen.errors import ArgumentError
 from earthgen.layout import BOX_CHANNELS, LAYOUT_CHANNELS, MASK_CHANNELS
 from earthgen.models.conditioning import Conditioning
 from earthgen.text import TEXT_DIM
@@ -35,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # parameters and GFLOPs of one evaluation at 256 px: see `benchmarks/presets.py` and weights.md
     "tiny": {"channels": (32, 32, 48), "blocks": (1, 1, 2), "embedding": 64, "heads": 2},
     "mini": {"channels": (64, 128, 256), "blocks": (2, 2, 4), "embedding": 256, "heads": 4},
+    "deep": {"channels": (64, 128, 256), "blocks": (2, 2, 8), "embedding": 256, "heads": 4},
     "base": {"channels": (128, 256, 512), "blocks": (2, 3, 6), "embedding": 384, "heads": 8},
     "large": {"channels": (256, 512, 1024), "blocks": (3, 4, 8), "embedding": 768, "heads": 16},
 }
@@ -249,6 +251,24 @@ class EarthUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def preset(cls, name: str, latent_channels: int = 8) -> EarthUNet:
         """An untrained denoiser of one of the `PRESETS`."""
         return cls(latent_channels=latent_channels, **PRESETS[name])
+
+    def grown(self, name: str) -> EarthUNet:
+        """One of the `PRESETS` that gives what this network gives: what it has more of are blocks, which start as the
+        identity.
+
+        Raises:
+            ArgumentError: The preset is not this network with more blocks.
+        """
+        config = {key: value for key, value in self.config.items() if not key.startswith("_")} | PRESETS[name]
+        larger = type(self)(**config)
+        try:
+            surplus = bool(larger.load_state_dict(self.state_dict(), strict=False).unexpected_keys)
+        except RuntimeError:  # of another width
+            surplus = True
+        if surplus:
+            have = {key: tuple(self.config[key]) for key in ("channels", "blocks")}
+            raise ArgumentError("preset", f"must be as wide as the network to begin from, and as deep: {have}", name)
+        return larger
 
     @property
     def few_step(self) -> bool:

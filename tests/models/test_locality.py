@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from earthgen.errors import ArgumentError
 from earthgen.models import PRESETS, Conditioning, EarthAutoencoder, EarthUNet
 from earthgen.tiling import apply_tiled, tiles
 
@@ -156,6 +157,20 @@ def test_each_condition_matters_when_present_and_not_when_absent(unet: EarthUNet
         return
     other = Conditioning(**(vars(without) | {key: getattr(without, key) + 1}))
     assert torch.equal(unet(x, 100.0, without).sample, unet(x, 100.0, other).sample)
+
+
+def test_a_network_grows_by_blocks_that_change_nothing_yet() -> None:
+    unet, given = awake(EarthUNet.preset("mini")), Conditioning.none(1, 8)
+    deep = unet.grown("deep")
+    x = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(deep(x, 500.0, given).sample, unet(x, 500.0, given).sample)
+        torch.nn.init.normal_(deep.middle[-1].conv2.weight)
+        assert not torch.equal(deep(x, 500.0, given).sample, unet(x, 500.0, given).sample)
+    assert deep.receptive_radius > unet.receptive_radius
+    for network, name in ((deep, "mini"), (unet, "base"), (unet, "tiny")):
+        with pytest.raises(ArgumentError, match="`preset` must be as wide"):
+            network.grown(name)
 
 
 def test_presets_build_and_wrong_shapes_are_named() -> None:
