@@ -243,6 +243,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output_dir", type=Path, required=True)
     names = sorted({n for counts in RECORDS.values() for n in counts})
     p.add_argument("--sets", nargs="+", default=names, choices=names, help="the data sets to code")
+    p.add_argument("--split", choices=["train", "test"], default="train", help="test: to measure a denoiser's loss on")
     p.add_argument(
         "--sizes", type=int, nargs="+", default=list(RECORDS), choices=list(RECORDS), help="buckets, in pixels a side"
     )
@@ -265,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.real is not None:
         sources = {NAME: LabelledSamples(labels.read(args.real), args.gsd)}
     else:
-        sources = {n: list(r) if len(r) < 100 else r for n, r in readers(args.data_root, "train", args.sets).items()}
+        found = readers(args.data_root, args.split, args.sets)
+        sources = {name: list(reader) if len(reader) < 100 else reader for name, reader in found.items()}
     painter = Painter()
     relief = None
     try:
