@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"channels": (128, 256, 512), "blocks": (2, 3, 6), "embedding": 384, "heads": 8},
     "large": {"channels": (256, 512, 1024), "blocks": (3, 4, 8), "embedding": 768, "heads": 16},
 }
-"""Sizes: `tiny` for tests, `mini` ships with the package, `deep` has four blocks more, `base` and `large` want a GPU."""
+"""Sizes: `tiny` for tests, `mini` ships with the package, `deep` has more blocks, `base` and `large` want a GPU."""
 
 
 def channel_norm(x: Tensor) -> Tensor:
