@@ -35,21 +35,21 @@ DROP = {
     "boxes": 0.3, "mask": 0.3, "known": 0.85,
 }  # fmt: skip
 """How often each condition is withheld though it is there. Every image has known pixels and a coarser image to give."""
-DROP_COARSE = {64: 0.7, 128: 0.6, 256: 0.65}
+DROP_COARSE = {64: 0.7, 128: 0.6, 256: 0.5}
 """How often the coarser image is withheld, by bucket."""
 DROP_ALL = 0.1
 """How often all are withheld together, which guidance needs to be learned well."""
 
 SHARES: dict[int, tuple[float, dict[str, float]]] = {
-    64: (0.45, {
+    64: (0.6, {
         "eurosat": 0.38, "ucmerced": 0.24, "bluemarble": 0.12, "eurosat_scenes": 0.12, "oscd": 0.05,
         "naip": 0.01, "dubai": 0.08,
     }),
-    128: (0.3, {
-        "eurosat_scenes": 0.2, "ucmerced": 0.28, "bluemarble": 0.16, "oscd": 0.2, "naip": 0.02, "dubai": 0.14,
+    128: (0.28, {
+        "eurosat_scenes": 0.24, "ucmerced": 0.28, "bluemarble": 0.16, "oscd": 0.1, "naip": 0.02, "dubai": 0.2,
     }),
-    256: (0.25, {
-        "eurosat_scenes": 0.1, "ucmerced": 0.36, "bluemarble": 0.16, "oscd": 0.24, "naip": 0.02, "dubai": 0.12,
+    256: (0.12, {
+        "eurosat_scenes": 0.18, "ucmerced": 0.33, "bluemarble": 0.16, "oscd": 0.11, "naip": 0.02, "dubai": 0.2,
     }),
 }  # fmt: skip
 """For each bucket: its share of the steps, and the share of each set in it."""
