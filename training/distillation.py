@@ -203,6 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         rule = f"must be a network of few steps that was taught a guidance of {args.guidance:g}"
         raise ArgumentError("init_from", rule, str(args.init_from))
     guide = network_of(EarthUNet, "guide", args.guide) if args.guide else None
+    if guide is not None and guide.few_step:
+        raise ArgumentError("guide", "must be a network of many steps", str(args.guide))
     for unet in (teacher, guide):
         if unet is not None:
             unet.to("cuda" if torch.cuda.is_available() and not args.cpu else "cpu", memory_format=torch.channels_last)

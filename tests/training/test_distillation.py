@@ -116,6 +116,8 @@ def test_a_run_goes_on_from_a_network_of_few_steps_led_by_a_guide(
     for wrong in (["--init_from", folders["teacher"]], ["--init_from", str(tmp_path / "begun"), "--guidance", "3"]):
         with pytest.raises(ArgumentError, match="`init_from` must be a network of few steps"):
             distillation.main([*given, *wrong])
+    with pytest.raises(ArgumentError, match="`guide` must be a network of many steps"):
+        distillation.main([*given, "--guide", str(tmp_path / "begun")])
 
 
 def test_targets_lead_from_point_to_point(chords: Chords) -> None:
